@@ -1,0 +1,44 @@
+// Python arrays as TensorViews, without a copy: NumPy directly, CPU arrays of other libraries through DLPack, GPU arrays through their
+// own library's interface (python/dlkernels/_arrays.py, which is asked only for arrays that are not NumPy's).
+//
+// py::array_t is never used: its conversions would write results into temporaries that the caller does not see.
+#pragma once
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include "../tensor.h"
+
+namespace dlk {
+
+namespace py = pybind11;
+
+// An array argument for the time of one call.
+struct Array {
+  TensorView view;
+  PyObject* object = nullptr;  // borrowed from the caller
+  bool numpy = false;
+  py::object exported;  // what a DLPack producer lent us
+};
+
+// What the module learns from Python once: dtypes and the helpers of _arrays.py.
+void init_arrays(py::module_& m);
+
+// Throws dlk::Error for anything that is not an array that a kernel can read as it lies.
+void read_array(Array& a, PyObject* object, const char* op, const char* arg);
+
+// A result of the given shape, from the array library of `like`. finish() makes it what the caller gets.
+struct Result {
+  Array array;
+  py::object owner;
+  py::object (*finish)(const Result&, PyObject* like) = nullptr;
+};
+// Same shape and memory order as `like`.
+void new_like(Result& r, const Array& like, Element element, const char* op);
+// C order. `result_of` decides the library and the device.
+void new_array(Result& r, const Array& result_of, Element element, int ndim, const std::int64_t* shape, const char* op);
+py::object finished(Result& r, PyObject* like);
+
+// Throws unless `out` is disjoint from `in` or exactly the same elements.
+void refuse_overlap(const Array& out, const Array& in, const char* op, const char* out_arg, const char* in_arg);
+
+}  // namespace dlk

@@ -1,0 +1,53 @@
+// The callable that every op is in Python: one object with a signature and an executor. It is called through vectorcall and parses its
+// arguments itself, because a call on a small array must cost no more than a NumPy ufunc's: no argument tuple, no keyword dict,
+// no Python frame.
+#pragma once
+#include <pybind11/pybind11.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace dlk {
+
+namespace py = pybind11;
+
+constexpr int kMaxArguments = 16;
+
+struct Parameter {
+  py::object name;  // interned
+  bool required, keyword_only;
+};
+
+// What a call does with its arguments; slot[i] is null where the i-th was not given (None counts as not given where that is allowed).
+struct Executor {
+  std::string op;  // for error texts
+  virtual ~Executor() = default;
+  virtual py::object operator()(PyObject* const* slot) const = 0;
+};
+
+py::object make_call(const std::string& name, std::vector<Parameter> signature, std::unique_ptr<Executor> executor);
+
+// Argument conversions: strict, and with the op and the argument in the error text.
+double real_argument(PyObject* value, const char* op, const char* arg);
+std::int64_t integer_argument(PyObject* value, const char* op, const char* arg);
+std::string string_argument(PyObject* value, const char* op, const char* arg);
+inline bool given(PyObject* value) { return value != nullptr && value != Py_None; }
+
+// Runs `work` without the GIL when it is worth releasing it.
+template <class Work>
+void run_released(std::int64_t elements, Work work) {
+  if (elements >= (std::int64_t{1} << 16)) {
+    const py::gil_scoped_release release;
+    work();
+  } else {
+    work();
+  }
+}
+
+void init_call(py::module_& m);
+
+// dlk::Error, std::bad_alloc and Python errors become the current Python exception.
+void set_python_error();
+
+}  // namespace dlk

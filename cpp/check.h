@@ -1,0 +1,40 @@
+// Every error text of the library, in one place. A text says the op, the argument, what was wanted, what came and the remedy.
+// The bindings turn `Error` into the Python exception of its kind.
+#pragma once
+#include <stdexcept>
+#include <string>
+
+#include "tensor.h"
+
+namespace dlk {
+
+struct Error : std::runtime_error {
+  enum class Kind { type, value, index, memory, runtime };
+  Kind kind;
+  Error(Kind k, const std::string& text) : std::runtime_error(text), kind(k) {}
+};
+
+std::string element_name(const TensorView& t);
+std::string shape_text(const TensorView& t);
+
+namespace check {
+
+void floating(const char* op, const char* arg, const TensorView& t);
+void class_ids(const char* op, const char* arg, const TensorView& t);
+void same_element(const char* op, const char* arg, const TensorView& t, const char* other_arg, Element wanted);
+void same_shape(const char* op, const char* arg, const TensorView& t, const char* other_arg, const TensorView& other);
+void same_device(const char* op, const char* arg, const TensorView& t, const char* other_arg, const TensorView& other);
+// an output may be written: not read-only, and no two of its elements at one address
+void writable(const char* op, const char* arg, const TensorView& t);
+// An axis in [-ndim, ndim) becomes one in [0, ndim).
+int axis(const char* op, std::int64_t axis, const TensorView& t);
+
+[[noreturn]] void overlap(const char* op, const char* out, const char* in);
+[[noreturn]] void label_range(const char* op, std::int64_t row, std::int64_t label, std::int64_t classes, std::int64_t ignore);
+[[noreturn]] void cuda_layout(const char* op, const char* arg);
+[[noreturn]] void fail_value(const std::string& text);
+[[noreturn]] void fail_type(const std::string& text);
+void device_status(const char* op, int code);
+
+}  // namespace check
+}  // namespace dlk

@@ -1,0 +1,278 @@
+// vec<T, N>: N lanes of T in one register, with the primitives of kernels/lane.h, on the compiler's vector types.
+// Intrinsics appear only where the language has no spelling: fma, sqrt, hardware f16, streaming stores.
+// Loads and stores never assume alignment. A partial vector goes through a small buffer and then takes the same path as a full one,
+// so a value never depends on its position in the array.
+#pragma once
+#include "../../kernels/dtype.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#if defined(__AVX512F__)
+#define DLK_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define DLK_VECTOR_BYTES 32
+#else
+#define DLK_VECTOR_BYTES 16
+#endif
+
+DLK_BEGIN
+
+template <int Bytes>
+struct int_of;
+template <>
+struct int_of<4> {
+  using type = std::int32_t;
+};
+template <>
+struct int_of<8> {
+  using type = std::int64_t;
+};
+
+// Lane-wise truth: all ones or all zeros per lane, as comparisons of vector types give it.
+template <int Bytes, int N>
+struct vmask {
+  typedef typename int_of<Bytes>::type raw __attribute__((vector_size(N * Bytes)));
+  raw m;
+  DLK_FN friend vmask operator&(vmask a, vmask b) { return {a.m & b.m}; }
+  DLK_FN friend vmask operator|(vmask a, vmask b) { return {a.m | b.m}; }
+  DLK_FN friend vmask operator!(vmask a) { return {~a.m}; }
+};
+
+template <class T, int N>
+struct vec {
+  typedef T raw __attribute__((vector_size(N * sizeof(T))));
+  using mask = vmask<int(sizeof(T)), N>;
+  raw v;
+
+  vec() = default;
+  DLK_FN vec(raw r) : v(r) {}
+  DLK_FN explicit vec(float s) : v(T(s) - raw{}) {}  // x - 0 keeps -0, 0 + x would not
+  DLK_FN explicit vec(double s) : v(T(s) - raw{}) {}
+  DLK_FN explicit vec(int s) : v(T(s) - raw{}) {}
+  DLK_FN explicit vec(std::uint32_t s) : v(T(s) - raw{}) {}
+  DLK_FN explicit vec(std::uint64_t s) : v(T(s) - raw{}) {}
+
+  DLK_FN friend vec operator+(vec a, vec b) { return {a.v + b.v}; }
+  DLK_FN friend vec operator-(vec a, vec b) { return {a.v - b.v}; }
+  DLK_FN friend vec operator*(vec a, vec b) { return {a.v * b.v}; }
+  DLK_FN friend vec operator/(vec a, vec b) { return {a.v / b.v}; }
+  DLK_FN friend vec operator-(vec a) { return {-a.v}; }
+  DLK_FN friend vec operator&(vec a, vec b) { return {a.v & b.v}; }
+  DLK_FN friend vec operator|(vec a, vec b) { return {a.v | b.v}; }
+  DLK_FN friend vec operator^(vec a, vec b) { return {a.v ^ b.v}; }
+  DLK_FN friend vec operator~(vec a) { return {~a.v}; }
+  DLK_FN friend vec operator<<(vec a, int s) { return {a.v << s}; }
+  DLK_FN friend vec operator>>(vec a, int s) { return {a.v >> s}; }
+  DLK_FN friend mask operator<(vec a, vec b) { return {a.v < b.v}; }
+  DLK_FN friend mask operator<=(vec a, vec b) { return {a.v <= b.v}; }
+  DLK_FN friend mask operator>(vec a, vec b) { return {a.v > b.v}; }
+  DLK_FN friend mask operator>=(vec a, vec b) { return {a.v >= b.v}; }
+  DLK_FN friend mask operator==(vec a, vec b) { return {a.v == b.v}; }
+  DLK_FN friend mask operator!=(vec a, vec b) { return {a.v != b.v}; }
+};
+
+template <int N>
+struct lane<vec<float, N>> {
+  using scalar = float;
+  using uint = vec<std::uint32_t, N>;
+  using mask = typename vec<float, N>::mask;
+  static constexpr int size = N;
+};
+template <int N>
+struct lane<vec<double, N>> {
+  using scalar = double;
+  using uint = vec<std::uint64_t, N>;
+  using mask = typename vec<double, N>::mask;
+  static constexpr int size = N;
+};
+
+template <class T, int N>
+DLK_FN vec<T, N> select(vmask<int(sizeof(T)), N> m, vec<T, N> a, vec<T, N> b) {
+  return {m.m ? a.v : b.v};
+}
+template <class T, int N>
+DLK_FN vec<T, N> min(vec<T, N> a, vec<T, N> b) {
+  return {a.v < b.v ? a.v : b.v};
+}
+template <class T, int N>
+DLK_FN vec<T, N> max(vec<T, N> a, vec<T, N> b) {
+  return {a.v > b.v ? a.v : b.v};
+}
+template <class T, int N>
+DLK_FN uint_t<vec<T, N>> bits(vec<T, N> a) {
+  return {(typename uint_t<vec<T, N>>::raw)a.v};
+}
+
+// The native registers of this target: the only overloads of fma and sqrt on vectors.
+#if defined(__AVX512F__)
+DLK_FN vec<float, 16> fma(vec<float, 16> a, vec<float, 16> b, vec<float, 16> c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+DLK_FN vec<double, 8> fma(vec<double, 8> a, vec<double, 8> b, vec<double, 8> c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
+DLK_FN vec<float, 16> sqrt(vec<float, 16> a) { return {_mm512_sqrt_ps(a.v)}; }
+DLK_FN vec<double, 8> sqrt(vec<double, 8> a) { return {_mm512_sqrt_pd(a.v)}; }
+#elif defined(__AVX2__)
+DLK_FN vec<float, 8> fma(vec<float, 8> a, vec<float, 8> b, vec<float, 8> c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+DLK_FN vec<double, 4> fma(vec<double, 4> a, vec<double, 4> b, vec<double, 4> c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
+DLK_FN vec<float, 8> sqrt(vec<float, 8> a) { return {_mm256_sqrt_ps(a.v)}; }
+DLK_FN vec<double, 4> sqrt(vec<double, 4> a) { return {_mm256_sqrt_pd(a.v)}; }
+#elif defined(__x86_64__)
+// x86 without FMA: libm's exact emulation, lane by lane. Slow, and the same bits.
+DLK_FN vec<float, 4> fma(vec<float, 4> a, vec<float, 4> b, vec<float, 4> c) {
+  vec<float, 4> r;
+  for (int i = 0; i < 4; ++i) r.v[i] = fma(a.v[i], b.v[i], c.v[i]);
+  return r;
+}
+DLK_FN vec<double, 2> fma(vec<double, 2> a, vec<double, 2> b, vec<double, 2> c) {
+  vec<double, 2> r;
+  for (int i = 0; i < 2; ++i) r.v[i] = fma(a.v[i], b.v[i], c.v[i]);
+  return r;
+}
+DLK_FN vec<float, 4> sqrt(vec<float, 4> a) { return {_mm_sqrt_ps(a.v)}; }
+DLK_FN vec<double, 2> sqrt(vec<double, 2> a) { return {_mm_sqrt_pd(a.v)}; }
+#elif defined(__aarch64__)
+DLK_FN vec<float, 4> fma(vec<float, 4> a, vec<float, 4> b, vec<float, 4> c) {
+  return {(vec<float, 4>::raw)vfmaq_f32((float32x4_t)c.v, (float32x4_t)a.v, (float32x4_t)b.v)};
+}
+DLK_FN vec<double, 2> fma(vec<double, 2> a, vec<double, 2> b, vec<double, 2> c) {
+  return {(vec<double, 2>::raw)vfmaq_f64((float64x2_t)c.v, (float64x2_t)a.v, (float64x2_t)b.v)};
+}
+DLK_FN vec<float, 4> sqrt(vec<float, 4> a) { return {(vec<float, 4>::raw)vsqrtq_f32((float32x4_t)a.v)}; }
+DLK_FN vec<double, 2> sqrt(vec<double, 2> a) { return {(vec<double, 2>::raw)vsqrtq_f64((float64x2_t)a.v)}; }
+#endif
+
+// The register an element type is computed in.
+template <class T>
+using lanes = vec<compute_t<T>, DLK_VECTOR_BYTES / int(sizeof(compute_t<T>))>;
+
+// One register's worth of elements as they lie in memory: pack rounds to the storage type, store and stream write it.
+template <class V, class T>
+struct packed {
+  typedef std::uint16_t raw __attribute__((vector_size(lane<V>::size * sizeof(T))));  // f16, bf16
+};
+template <class V>
+struct packed<V, scalar_t<V>> {
+  using raw = typename V::raw;
+};
+template <class V, class T>
+using packed_t = typename packed<V, T>::raw;
+
+template <class V>
+DLK_FN V unpack(packed_t<V, scalar_t<V>> r, scalar_t<V>*) {
+  return {r};
+}
+template <class V>
+DLK_FN packed_t<V, scalar_t<V>> pack(V a, scalar_t<V>*) {
+  return a.v;
+}
+
+template <class V>
+DLK_FN uint_t<V> widen(packed_t<V, bf16> h) {
+#if defined(__AVX512F__)
+  return {(typename uint_t<V>::raw)_mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)h)};
+#elif defined(__AVX2__)
+  return {(typename uint_t<V>::raw)_mm256_cvtepu16_epi32((__m128i)h)};
+#else
+  return {__builtin_convertvector(h, typename uint_t<V>::raw)};
+#endif
+}
+template <class V>
+DLK_FN V unpack(packed_t<V, bf16> h, bf16*) {
+  return from_bits<V>(f32_bits_from_bf16(widen<V>(h)));
+}
+template <class V>
+DLK_FN packed_t<V, bf16> pack(V a, bf16*) {
+  return __builtin_convertvector(bf16_from_f32_bits(bits(a)).v, packed_t<V, bf16>);
+}
+
+template <class V>
+DLK_FN V unpack(packed_t<V, f16> h, f16*) {
+#if defined(__AVX512F__)
+  return {_mm512_maskz_cvtph_ps(0xffff, (__m256i)h)};
+#elif defined(__F16C__)
+  return {_mm256_cvtph_ps((__m128i)h)};
+#else
+  return from_bits<V>(f32_bits_from_f16<V>(widen<V>(h)));
+#endif
+}
+template <class V>
+DLK_FN packed_t<V, f16> pack(V a, f16*) {
+#if defined(__AVX512F__)
+  return (packed_t<V, f16>)_mm512_maskz_cvtps_ph(0xffff, a.v, _MM_FROUND_TO_NEAREST_INT);
+#elif defined(__F16C__)
+  return (packed_t<V, f16>)_mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT);
+#else
+  return __builtin_convertvector(f16_from_f32_bits<V>(bits(a)).v, packed_t<V, f16>);
+#endif
+}
+
+template <class V, class T>
+DLK_FN V load(const T* p) {
+  packed_t<V, T> r;
+  std::memcpy(&r, p, sizeof r);
+  return unpack<V>(r, static_cast<T*>(nullptr));
+}
+template <class V, class T>
+DLK_FN void store(T* p, V a) {
+  const packed_t<V, T> r = pack(a, static_cast<T*>(nullptr));
+  std::memcpy(p, &r, sizeof r);
+}
+
+// Writes past the cache; p is aligned to the register. Ends with stream_fence() before another thread may read.
+template <class V, class T>
+DLK_FN void stream(T* p, V a) {
+  const packed_t<V, T> r = pack(a, static_cast<T*>(nullptr));
+#if defined(__x86_64__)
+  if constexpr (sizeof r == 16) _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)r);
+#if defined(__AVX2__)
+  if constexpr (sizeof r == 32) _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)r);
+#endif
+#if defined(__AVX512F__)
+  if constexpr (sizeof r == 64) _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)r);
+#endif
+  if constexpr (sizeof r == 8) std::memcpy(p, &r, sizeof r);  // base: half a register
+#else
+  std::memcpy(p, &r, sizeof r);
+#endif
+}
+DLK_FN void stream_fence() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
+// The first n <= size elements; the other lanes hold 0. Element by element through memcpy: p need not be aligned to T.
+template <class V, class T>
+DLK_FN V load_n(const T* p, std::int64_t n) {
+  T buffer[lane<V>::size] = {};
+  for (std::int64_t i = 0; i < n; ++i) std::memcpy(&buffer[i], p + i, sizeof(T));
+  return load<V>(buffer);
+}
+template <class V, class T>
+DLK_FN void store_n(T* p, V a, std::int64_t n) {
+  T buffer[lane<V>::size];
+  store(buffer, a);
+  for (std::int64_t i = 0; i < n; ++i) std::memcpy(p + i, &buffer[i], sizeof(T));
+}
+
+// Lanes below n keep their value, the others become `fill`.
+template <class V>
+DLK_FN V keep_n(V a, std::int64_t n, V fill) {
+  scalar_t<V> buffer[lane<V>::size], rest[lane<V>::size];
+  store(buffer, a);
+  store(rest, fill);
+  for (std::int64_t i = n; i < lane<V>::size; ++i) buffer[i] = rest[i];
+  return load<V>(buffer);
+}
+
+// 0, 1, 2, ... : the position of each lane
+template <class V>
+DLK_FN uint_t<V> iota() {
+  uint_t<V> r;
+  for (int i = 0; i < lane<V>::size; ++i) r.v[i] = static_cast<typename int_of<sizeof(scalar_t<V>)>::type>(i);
+  return r;
+}
+
+DLK_END

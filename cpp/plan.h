@@ -1,0 +1,28 @@
+// Multi-tensor updates: many tensors cut into self-contained chunks, so that one fork-join (or one launch) serves a whole optimizer
+// step, whatever the number and the sizes of the tensors.
+#pragma once
+#include <vector>
+
+#include "tensor.h"
+
+namespace dlk {
+
+// One tensor of a step: parameter, gradient, state..., all contiguous and of n elements.
+struct UpdateTensor {
+  void* at[kMaxOperands];
+  std::int64_t n;
+  int group;  // row of params
+};
+
+// index: find_update. params: the entry's number of doubles for each group.
+void run_update(int index, Dtype dtype, Device device, void* queue, const std::vector<UpdateTensor>& tensors, const double* params);
+
+// Throws dlk::Error if two of the memory ranges intersect. names[i] describes range i in the error text.
+struct MemoryRange {
+  std::uintptr_t first, last;
+  int owner;
+};
+// Sorts the ranges; returns a pair of owners that intersect, or {-1, -1}.
+std::pair<int, int> find_overlap(std::vector<MemoryRange>& ranges);
+
+}  // namespace dlk

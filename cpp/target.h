@@ -1,0 +1,28 @@
+// The targets as an ordered list of values, best first; the first one that this machine supports is used.
+// DLKERNELS_TARGET=avx2 in the environment, or set_target("avx2"), forces one and refuses what cannot run here.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "../kernels/abi.h"
+#include "tensor.h"
+
+namespace dlk {
+
+std::vector<std::string> built_targets();
+std::vector<std::string> supported_targets();
+
+const Target& cpu_target();
+void set_cpu_target(const std::string& name);
+
+// The CUDA target arrives from a module of its own, when there is one.
+void register_cuda_target(const Target* target);
+const Target& target_for(Device device);
+
+// Index of an op in the tables of every target.
+int find_map(const std::string& name, const std::string& pass);
+int find_rows(const std::string& name, const std::string& pass);
+int find_reduce(const std::string& name);
+int find_update(const std::string& name);
+
+}  // namespace dlk

@@ -1,0 +1,118 @@
+// The narrow waist between the host library and every target. Plain structs and tables of function pointers: what crosses this line
+// is pointers, counts and doubles, never a formula, an allocation or a C++ library type.
+//
+// All pointers of one call live on the target's device. `compute type` is float64 for float64 storage and float32 for the others.
+#pragma once
+#include <cstdint>
+
+namespace dlk {
+
+enum class Dtype : int { f32, f64, f16, bf16 };  // the order of Entry::run
+constexpr int kDtypes = 4;
+
+constexpr int kMaxIn = 4;
+constexpr int kMaxOperands = 6;  // of an update: parameter, gradient, up to four state tensors
+
+// The canonical order of every sum (DESIGN.md 3.2): blocks of 4,096 elements, 256 lanes a block.
+constexpr std::int64_t kBlock = 4096;
+constexpr int kLanes = 256;
+
+// y[i] = f(x[i]) over n contiguous elements.
+struct MapArgs {
+  std::int64_t n;
+  std::int64_t first;  // index of element 0 in the whole array: random ops count by it
+  const void* in[kMaxIn];
+  void* out;
+  const double* params;
+  std::uint64_t seed, offset;  // random ops only
+  bool stream;                 // outputs will not be read soon: bypass the cache
+  void* queue;                 // CUDA stream; null on a CPU
+};
+
+// Row-wise: statistics of each row, then an output of the same shape. Rows are contiguous, `step` elements apart.
+struct RowArgs {
+  std::int64_t rows, cols;
+  const void* in[kMaxIn];
+  std::int64_t in_step[kMaxIn];
+  void* out;  // may be null: only the per-row value is wanted
+  std::int64_t out_step;
+  const double* params;
+  // Losses over rows. Each may be null.
+  const void* label;         // class id of each row
+  int label_bytes;           // 4 or 8
+  std::int64_t ignore;       // rows with this label count for nothing
+  const void* weight;        // storage type, one per column
+  void* value;               // compute type, one per row
+  const void* upstream;      // compute type: gradient of what follows, upstream_step 0 (scalar) or 1 (per row)
+  std::int64_t upstream_step;
+  const void* divisor;       // compute type, scalar: gradients are divided by it; null: by `count`
+  double count;
+  void* queue;
+};
+
+// Sum over n contiguous elements of value(x...), in canonical order: one partial sum per block of 4,096; and, if `out` is not null,
+// the gradient in the same pass.
+struct ReduceArgs {
+  std::int64_t n;
+  const void* in[kMaxIn];
+  void* out;
+  void* partial;  // compute type, one per block
+  const double* params;
+  const void* upstream;  // compute type, scalar; may be null
+  const void* divisor;   // compute type, scalar: the gradient, or a sum of one block, is divided by it; null: by `count`
+  double count;
+  bool stream;
+  void* queue;
+};
+
+// Class ids: are all of them in range, and what is the weight of those that count?
+struct LabelArgs {
+  std::int64_t n, classes, ignore;
+  const void* label;
+  int label_bytes;
+  const void* weight;  // storage type, one per class; null: each counts 1
+  void* total;         // out, compute type: sum of the weights of the rows that count
+  std::int64_t* bad;   // out: the first row whose label is out of range, or -1
+  void* queue;
+};
+
+// A self-contained piece of one tensor of a multi-tensor update.
+struct Chunk {
+  void* at[kMaxOperands];
+  std::int32_t n;
+  std::int32_t group;  // which row of params applies
+};
+
+struct UpdateArgs {
+  const Chunk* chunk;
+  std::int64_t chunks;
+  const double* params;  // params_per_group doubles for each group
+  void* queue;
+};
+
+// One op on one target. run[dtype] returns 0, or the device's error code.
+template <class Args>
+struct Entry {
+  const char* name;
+  const char* pass;  // "" for the value, "grad", "grad_y"
+  int ins, params;
+  int (*run[kDtypes])(const Args&);
+};
+
+template <class Args>
+struct Table {
+  const Entry<Args>* entry;
+  int size;
+};
+
+// Tables of all targets are folded from the same lists, so an op has the same index in each.
+struct Target {
+  const char* name;
+  const Table<MapArgs>* map;
+  const Table<RowArgs>* rows;
+  const Table<ReduceArgs>* reduce;
+  const Table<LabelArgs>* labels;
+  const Table<UpdateArgs>* update;
+};
+
+}  // namespace dlk

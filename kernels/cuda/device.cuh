@@ -1,0 +1,99 @@
+// What the CUDA loops are written from: the device as a launch sees it, and memory as a thread sees it, in packets of 16 bytes.
+//
+// The loops are compiled twice from this one text: by nvcc for the GPU, and by g++ for the tests, where tests/simt/ stands first on the
+// include path and provides a <cuda_runtime.h> whose threads are fibers. So a loop uses only what both provide: the built-in variables,
+// __shared__ variables, __syncthreads, __syncwarp, __shfl_xor_sync, the __cluster_* intrinsics and cudaLaunchKernelEx (never <<< >>>).
+#pragma once
+#include <cuda_runtime.h>
+
+#include "../abi.h"
+#include "../dtype.h"
+#include "../list.h"
+#include "tuning.h"
+
+#define DLK_DEVICE __device__ __forceinline__
+
+DLK_BEGIN
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllThreads = 0xffffffffu;
+
+// --- memory ----------------------------------------------------------------------------------------------------------------
+
+// P elements side by side. Where P * sizeof(T) is a multiple of 16 and so is the address, they move in 16-byte accesses.
+template <class T, int P>
+struct packet {
+  T v[P];
+};
+template <class T>
+constexpr int kPacket = 16 / int(sizeof(T));
+
+template <int P, class T>
+DLK_DEVICE packet<T, P> load_packet(const T* p) {
+  constexpr int words = int(sizeof(packet<T, P>)) / 16;
+  static_assert(words * 16 == sizeof(packet<T, P>), "a packet is made of 16-byte words");
+  uint4 raw[words];
+  for (int w = 0; w < words; ++w) raw[w] = reinterpret_cast<const uint4*>(p)[w];
+  packet<T, P> x;
+  std::memcpy(&x, raw, sizeof x);
+  return x;
+}
+template <class T, int P>
+DLK_DEVICE void store_packet(T* p, const packet<T, P>& x) {
+  constexpr int words = int(sizeof(packet<T, P>)) / 16;
+  uint4 raw[words];
+  std::memcpy(raw, &x, sizeof x);
+  for (int w = 0; w < words; ++w) reinterpret_cast<uint4*>(p)[w] = raw[w];
+}
+
+DLK_FN bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
+
+// Elements of a T array before its first 16-byte boundary.
+template <class T>
+DLK_FN std::int64_t lead(const T* p) {
+  return std::int64_t((16 - reinterpret_cast<std::uintptr_t>(p) % 16) % 16 / sizeof(T));
+}
+
+template <class S, class Args>
+DLK_DEVICE S divisor(const Args& a) {
+  return a.divisor == nullptr ? S(a.count) : *static_cast<const S*>(a.divisor);
+}
+
+// --- launches --------------------------------------------------------------------------------------------------------------
+
+struct device {
+  int cc, sms;
+};
+inline device current_device() {
+  int id = 0, major = 0, minor = 0, sms = 0;
+  cudaGetDevice(&id);
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, id);
+  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, id);
+  cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, id);
+  return {10 * major + minor, sms > 0 ? sms : 1};
+}
+
+inline std::int64_t at_most(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// Runs kernel(args) on the caller's stream and returns the error of the launch, 0 for none. Never waits.
+template <class... P, class... A>
+int launch(void (*kernel)(P...), std::int64_t blocks, int threads, int cluster, void* queue, const A&... args) {
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(unsigned(blocks));
+  config.blockDim = dim3(unsigned(threads));
+  config.stream = static_cast<cudaStream_t>(queue);
+  cudaLaunchAttribute attribute = {};
+  if (cluster > 1) {
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim.x = unsigned(cluster);
+    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+  }
+  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, args...);
+  cudaGetLastError();  // a failed launch must not be found again by somebody else's call
+  return int(error);
+}
+
+DLK_END

@@ -1,0 +1,95 @@
+// y[i] = f(x[i], ...) over contiguous elements, in packets of 16 bytes of the storage type. Every thread first issues the loads of several
+// packets, then computes. Elements before the first 16-byte boundary and after the last packet go one by one; so does everything when
+// the arrays do not reach a boundary at the same element.
+#pragma once
+#include "device.cuh"
+
+DLK_BEGIN
+
+template <class F, class T>
+struct map_span {
+  using S = compute_t<T>;
+  using In0 = typename F::template first<T>;
+  using Out = typename F::template result<T>;
+  static constexpr int P = kPacket<T>;
+
+  F f;
+  const void* in[F::ins];
+  Out* y;
+  std::int64_t n, head, packets;  // elements; of them before the first packet; whole packets
+
+  DLK_DEVICE const In0* first() const { return static_cast<const In0*>(in[0]); }
+  DLK_DEVICE const T* other(int k) const { return static_cast<const T*>(in[k]); }
+
+  // packets i, i + stride, ... : all loads, then all stores
+  template <int many>
+  DLK_DEVICE void whole(std::int64_t i, std::int64_t stride) const {
+    packet<In0, P> x0[many];
+    packet<T, P> x[many][F::ins];
+#pragma unroll
+    for (int u = 0; u < many; ++u) {
+      const std::int64_t at = i + u * stride;
+      if (at >= packets) break;
+      x0[u] = load_packet<P>(first() + head + at * P);
+      for (int k = 1; k < F::ins; ++k) x[u][k] = load_packet<P>(other(k) + head + at * P);
+    }
+#pragma unroll
+    for (int u = 0; u < many; ++u) {
+      const std::int64_t at = i + u * stride;
+      if (at >= packets) break;
+      packet<Out, P> r;
+#pragma unroll
+      for (int e = 0; e < P; ++e) {
+        S v[F::ins] = {to_compute(x0[u].v[e])};
+        for (int k = 1; k < F::ins; ++k) v[k] = to_compute(x[u][k].v[e]);
+        r.v[e] = to_storage<Out>(f(v));
+      }
+      store_packet(y + head + at * P, r);
+    }
+  }
+
+  DLK_DEVICE void one(std::int64_t i) const {
+    S v[F::ins] = {to_compute(first()[i])};
+    for (int k = 1; k < F::ins; ++k) v[k] = to_compute(other(k)[i]);
+    y[i] = to_storage<Out>(f(v));
+  }
+};
+
+template <class F, class T>
+__global__ void __launch_bounds__(kMapThreads) map_kernel(const __grid_constant__ map_span<F, T> a) {
+  constexpr int many = map_policy(DLK_CUDA_ARCH / 10).packets;
+  const std::int64_t me = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x, all = std::int64_t(gridDim.x) * blockDim.x;
+  for (std::int64_t i = me; i < a.packets; i += many * all) a.template whole<many>(i, all);
+  const std::int64_t skip = a.packets * a.P;
+  for (std::int64_t i = me; i < a.n - skip; i += all) a.one(i < a.head ? i : i + skip);
+}
+
+template <class F, class T>
+int map(const MapArgs& a) {
+  using Span = map_span<F, T>;
+  if (a.n == 0) return 0;
+  Span s{F(a.params), {}, static_cast<typename Span::Out*>(a.out), a.n, lead(s.y), 0};
+  bool congruent = s.head <= a.n && aligned(s.y + s.head);
+  for (int k = 0; k < F::ins; ++k) s.in[k] = a.in[k];
+  congruent = congruent && aligned(static_cast<const typename Span::In0*>(a.in[0]) + s.head);
+  for (int k = 1; k < F::ins; ++k) congruent = congruent && aligned(static_cast<const T*>(a.in[k]) + s.head);
+  if (congruent) {
+    s.packets = (a.n - s.head) / Span::P;
+  } else {
+    s.head = 0;
+  }
+  const device d = current_device();
+  const MapPolicy policy = map_policy(d.cc);
+  const std::int64_t steps = s.packets > 0 ? ceil_div(s.packets, policy.packets) : a.n;
+  const std::int64_t blocks = at_most(ceil_div(steps, kMapThreads), std::int64_t(d.sms) * policy.blocks_per_sm);
+  return launch(map_kernel<F, T>, blocks, kMapThreads, 1, a.queue, s);
+}
+
+template <class L>
+struct map_table;
+template <class... F>
+struct map_table<list<F...>> {
+  static constexpr Entry<MapArgs> rows[] = {{F::name, F::pass, F::ins, F::count, {map<F, f32>, map<F, f64>, map<F, f16>, map<F, bf16>}}...};
+};
+
+DLK_END

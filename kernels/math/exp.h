@@ -1,0 +1,77 @@
+// exp and expm1. x = n ln2 + r with |r| <= ln2/2, e^x = 2^n e^r, and e^r = 1 + r + r^2 q(r) with the tail q fitted.
+// float32 <= 1 ULP, float64 <= 1 ULP (measured by tests/cpp/test_math.cpp); subnormal results are rounded once.
+#pragma once
+#include "poly.h"
+
+DLK_BEGIN
+namespace math {
+
+// x = n ln2 + r with r = hi - lo: hi is exact and lo is tiny, so that a sum that starts from them does not see the rounding of r.
+// The low bits of k hold n + offset; with Sign = -1 they hold -n + offset.
+template <class V>
+struct reduced {
+  uint_t<V> k;
+  V hi, lo, r;
+};
+
+// The first part of ln2 is short enough that n * first is exact.
+template <int Sign = 1, class V>
+DLK_FN reduced<V> reduce(V x, int offset) {
+  const V shift = V(ieee_of<V>::magic + scalar_t<V>(offset));
+  V t, n, hi, lo;
+  if constexpr (is_f32<V>) {
+    t = fma(x, V(Sign * 0x1.715476p+0f), shift), n = t - shift;
+    hi = fma(n, V(Sign * -0x1.62e4p-1f), x), lo = n * V(Sign * 0x1.7f7d1cp-20f);
+  } else {
+    t = fma(x, V(Sign * 0x1.71547652b82fep+0), shift), n = t - shift;
+    hi = fma(n, V(Sign * -0x1.62e42fefa38p-1), x), lo = n * V(Sign * 0x1.ef35793c7673p-45);
+  }
+  return {bits(t), hi, lo, hi - lo};
+}
+
+// (e^r - 1 - r) / r^2 for |r| <= 1.002 ln2 / 2. Error relative to e^r: float32 2^-32.8, float64 2^-57.9 (Sollya fpminimax).
+// The last step is Horner's: one rounding of a number close to 1/2 instead of two.
+template <class V>
+DLK_FN V exp_tail(V r) {
+  if constexpr (is_f32<V>) {
+    return fma(r, poly(r, {0x1.555552p-3f, 0x1.5554e2p-5f, 0x1.1115a8p-7f, 0x1.6d53c2p-10f, 0x1.9ab59ap-13f}), V(0.5f));
+  } else {
+    return fma(r, poly(r, {0x1.55555555554fbp-3, 0x1.555555555065p-5, 0x1.11111111275e4p-7, 0x1.6c16c1849c672p-10,
+                           0x1.a01a012ccfa7fp-13, 0x1.a01998dfe7651p-16, 0x1.71df1ebf3dc9p-19, 0x1.28ae844287d83p-22,
+                           0x1.ad8b987af8428p-26}), V(0x1.000000000000ap-1));
+  }
+}
+
+// (e^r - 1) - hi, small beside hi: the two are kept apart until the last addition.
+template <class V>
+DLK_FN V expm1_rest(const reduced<V>& e) {
+  return fma(e.r * e.r, exp_tail(e.r), -e.lo);
+}
+
+template <class V>
+DLK_FN V exp(V x) {
+  // Beyond these the result is 0 or inf all the same; min and max let NaN through because x is the second operand.
+  const V c = is_f32<V> ? min(V(89.0f), max(V(-104.0f), x)) : min(V(710.0f), max(V(-746.0f), x));
+  const reduced<V> e = reduce(c, 2 * ieee_of<V>::bias);
+  // 2^n does not always fit, its two halves do.
+  const uint_t<V> half = e.k >> 1;
+  return (V(1.0f) + (e.hi + expm1_rest(e))) * power_of_two<V>(half) * power_of_two<V>(e.k - half);
+}
+
+// e^x - 1 = (s - 1) + s hi + s rest with s = 2^n, all at half scale, where the largest s still fits. The first two terms are summed
+// exactly, so that the last addition is the only rounding that shows, also where s - 1 and s hi cancel.
+template <class V>
+DLK_FN V expm1(V x) {
+  const V c = is_f32<V> ? min(V(89.0f), max(V(-32.0f), x)) : min(V(710.0f), max(V(-64.0f), x));
+  const reduced<V> e = reduce(c, ieee_of<V>::bias - 1);
+  const V s = power_of_two<V>(e.k);
+  const V a = s - V(0.5f), a_lost = (s - a) - V(0.5f);
+  const pair<V> b = exact_sum(a, s * e.hi);
+  const V rest = expm1_rest(e);
+  const V y = b.hi + fma(s, rest, b.lo + a_lost);
+  // x itself where it is the answer: keeps -0 and subnormals.
+  return select(abs(x) < V(is_f32<V> ? 0x1p-26 : 0x1p-55), x, y + y);
+}
+
+}  // namespace math
+DLK_END

@@ -1,0 +1,60 @@
+// Polynomials and powers of two: what every elementary function here starts from.
+// Nothing but + - * / fma, comparisons with select, and integer arithmetic on the bits of a lane: one text, the same bits on any machine.
+#pragma once
+#include "../lane.h"
+
+DLK_BEGIN
+namespace math {
+
+// Layout of the two formats, and the number 1.5 * 2^mantissa: adding it to a small x leaves rint(x) in the low bits of the sum.
+template <class T>
+struct ieee;
+template <>
+struct ieee<float> {
+  static constexpr int mantissa = 23, bias = 127;
+  static constexpr float magic = 0x1.8p23f;
+};
+template <>
+struct ieee<double> {
+  static constexpr int mantissa = 52, bias = 1023;
+  static constexpr double magic = 0x1.8p52;
+};
+template <class V>
+using ieee_of = ieee<scalar_t<V>>;
+
+// c[0] + c[1] x + c[2] x^2 + ... by Estrin's scheme: neighbors are joined in pairs, then pairs of pairs with x^2, x^4, ... The chain of
+// dependent operations is the logarithm of the degree, which is what a core with two fma pipes of four cycles wants.
+template <class V, int N>
+DLK_FN V poly(V x, const scalar_t<V> (&c)[N]) {
+  V term[N];
+  for (int i = 0; i < N; ++i) term[i] = V(c[i]);
+  V power = x;
+  for (int n = N; n > 1; n = (n + 1) / 2) {
+    for (int i = 0; i < n / 2; ++i) term[i] = fma(term[2 * i + 1], power, term[2 * i]);
+    if (n % 2 == 1) term[n / 2] = term[n - 1];
+    power = power * power;
+  }
+  return term[0];
+}
+
+// 2^(k - bias) for the low bits of k; higher bits fall out of the shift.
+template <class V>
+DLK_FN V power_of_two(uint_t<V> k) {
+  return from_bits<V>(k << ieee_of<V>::mantissa);
+}
+
+// A number as the unevaluated sum hi + lo.
+template <class V>
+struct pair {
+  V hi, lo;
+};
+
+// a + b without error, for |a| >= |b| or a = 0 (Dekker 1971).
+template <class V>
+DLK_FN pair<V> exact_sum(V a, V b) {
+  const V hi = a + b;
+  return {hi, (a - hi) + b};
+}
+
+}  // namespace math
+DLK_END

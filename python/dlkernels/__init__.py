@@ -1,0 +1,42 @@
+"""dlkernels: the compiled kernels of deep learning that are not matrix multiplication.
+
+Right (a float64 definition and an error bound for every op), the same bits (any thread count, instruction set, offset), at the memory
+floor (one read and one write per element). Zero-copy on NumPy arrays and on whatever speaks DLPack.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ._runtime import (
+    __version__,
+    build_info,
+    get_cmake_dir,
+    get_include,
+    get_num_threads,
+    get_target,
+    set_num_threads,
+    set_target,
+    targets,
+)
+
+from .ops import cross_entropy, elu, gelu, leaky_relu, log_softmax, mse_loss, relu, sigmoid, silu, softmax, tanh
+
+_LAZY = {"data", "init", "nn", "ops", "optim", "train"}
+
+__all__ = [
+    "__version__", "build_info", "cross_entropy", "elu", "gelu", "get_cmake_dir", "get_include", "get_num_threads", "get_target",
+    "leaky_relu", "log_softmax", "mse_loss", "relu", "set_num_threads", "set_target", "sigmoid", "silu", "softmax", "tanh", "targets",
+    *sorted(_LAZY),
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,101 @@
+"""What the compiled core asks about arrays that are not NumPy's: their device, their stream, how to allocate beside them.
+
+No array library is imported here: whoever passes a CuPy, PyTorch or JAX array has imported it already, so it is in `sys.modules`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def _library(x: Any) -> str:
+    return type(x).__module__.partition(".")[0]
+
+
+def cuda_view(x: Any) -> tuple[int, bool, tuple[int, ...], tuple[int, ...] | None, str, int, int] | None:
+    """(pointer, readonly, shape, strides in bytes, dtype name, device, stream) of a GPU array; None for any other object."""
+    library = _library(x)
+    if library == "torch":
+        return _torch_cuda_view(x) if getattr(x, "is_cuda", False) else None
+    interface = getattr(x, "__cuda_array_interface__", None)
+    if interface is None:
+        return None
+    _require_cuda()
+    pointer, readonly = interface["data"]
+    device = int(getattr(getattr(x, "device", 0), "id", 0))
+    if library == "cupy":
+        stream = int(sys.modules["cupy"].cuda.get_current_stream(device).ptr)
+    else:
+        stream = int(interface.get("stream") or 1)
+    return pointer, readonly, tuple(interface["shape"]), interface.get("strides"), str(x.dtype), device, stream
+
+
+def _torch_cuda_view(x: Any) -> tuple[int, bool, tuple[int, ...], tuple[int, ...], str, int, int]:
+    torch = sys.modules["torch"]
+    if x.requires_grad:
+        raise TypeError("dlkernels: a PyTorch tensor that requires grad cannot be lent. Pass x.detach().")
+    _require_cuda()
+    stream = int(torch.cuda.current_stream(x.device).cuda_stream)
+    item = x.element_size()
+    dtype = str(x.dtype).removeprefix("torch.")
+    return x.data_ptr(), False, tuple(x.shape), tuple(s * item for s in x.stride()), dtype, x.device.index or 0, stream
+
+
+def _require_cuda() -> None:
+    from ._op import require_cuda
+
+    require_cuda()
+
+
+def immutable(x: Any) -> bool:
+    """Is x an array that its library never lets anyone write to? (JAX exports its arrays without saying so.)"""
+    return _library(x) in {"jax", "jaxlib"}
+
+
+def empty(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
+    """An uninitialized array of the library and device of `like`, that a kernel can write into."""
+    library = _library(like)
+    if library == "torch":
+        torch = sys.modules["torch"]
+        return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
+    if library == "cupy":
+        return sys.modules["cupy"].empty(shape, dtype=_dtype(dtype))
+    if library in {"jax", "jaxlib"}:
+        return np.empty(shape, dtype=_dtype(dtype))  # finish() hands it to JAX
+    if hasattr(like, "__array_namespace__"):
+        xp = like.__array_namespace__()
+        return xp.empty(shape, dtype=getattr(xp, dtype), device=like.device)
+    return np.empty(shape, dtype=_dtype(dtype))
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+def finish(like: Any, result: Any) -> Any:
+    """The result as an array of the library of `like`."""
+    if _library(like) in {"jax", "jaxlib"}:
+        return sys.modules["jax"].numpy.asarray(result)
+    return result
+
+
+class _Memory:
+    """Address, shape and strides for NumPy's overlap solver, which reads no element."""
+
+    def __init__(self, pointer: int, shape: tuple[int, ...], strides: tuple[int, ...], item: int) -> None:
+        self.__array_interface__ = {"data": (pointer, True), "shape": shape, "strides": strides, "typestr": f"|V{item}", "version": 3}
+
+
+def shares_memory(a: tuple[int, tuple[int, ...], tuple[int, ...], int], b: tuple[int, tuple[int, ...], tuple[int, ...], int]) -> bool:
+    """Do two arrays, given as (pointer, shape, strides, item size), have an address in common?"""
+    try:
+        return bool(np.shares_memory(np.asarray(_Memory(*a)), np.asarray(_Memory(*b)), max_work=1_000_000))
+    except np.exceptions.TooHardError:
+        return True

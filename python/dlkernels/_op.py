@@ -1,0 +1,217 @@
+"""The decorators that turn a float64 definition into a compiled op; the only importer of the compiled core.
+
+The body under a decorator is the definition: NumPy, float64, formula as in the docstring. The decorator reads its signature, builds the
+compiled call with the same one, and keeps the body as ``.reference``. Tests, benchmarks and documentation are driven by `registry`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from . import _arrays
+from . import _core as core
+
+core._set_array_helpers(_arrays)
+
+registry: dict[str, Any] = {}
+
+Definition = Callable[..., Any]
+_Parameters = list[tuple[str, bool, bool]]  # name, required, keyword only
+
+
+def _parameters(signature: inspect.Signature) -> _Parameters:
+    return [(p.name, p.default is p.empty, p.kind is p.KEYWORD_ONLY) for p in signature.parameters.values()]
+
+
+def _scalars(signature: inspect.Signature) -> list[tuple[str, float]]:
+    return [(p.name, float(p.default)) for p in signature.parameters.values() if type(p.default) in {int, float}]
+
+
+def _quiet(definition: Definition) -> Definition:
+    """Overflow to inf and NaN from inf - inf are part of the definitions, not worth a warning."""
+
+    @functools.wraps(definition)
+    def reference(*args: Any, **kwargs: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return definition(*args, **kwargs)
+
+    return reference
+
+
+def _dress(call: Any, name: str, signature: inspect.Signature, doc: str, **facts: Any) -> Any:
+    call.__name__ = name.rpartition(".")[2]
+    call.__qualname__ = name
+    call.__module__ = "dlkernels"
+    call.__doc__ = textwrap.dedent(doc).strip()
+    call.__signature__ = signature
+    for fact, value in facts.items():
+        setattr(call, fact, value)
+    return call
+
+
+def _signature(text: str) -> inspect.Signature:
+    """The signature written as Python writes it: ``(dy, x=None, *, out=None)``."""
+    scope: dict[str, Any] = {}
+    exec(f"def f{text}: ...", scope)  # only texts of this package come here
+    return inspect.signature(scope["f"])
+
+
+def _with(signature: inspect.Signature, before: str, after: str) -> inspect.Signature:
+    """`before`, then the hyper-parameters of an op's signature, then `after`."""
+    middle = [f"{p.name}={p.default!r}" for p in signature.parameters.values() if p.name != "out" and p.default is not p.empty]
+    return _signature("(" + ", ".join([before, *middle, after]) + ")")
+
+
+def map_op(
+    *,
+    ulp: float,
+    grad_ulp: float,
+    source: str,
+    domain: tuple[float, float],
+    from_y: bool = False,
+    y_needs_positive: str = "",
+    variants: Mapping[str, Mapping[str, str]] | None = None,
+) -> Callable[[Definition], Any]:
+    """An elementwise op of one array. `variants` names a string argument and the kernel that each of its values selects."""
+
+    def decorate(definition: Definition) -> Any:
+        name = definition.__name__
+        signature = inspect.signature(definition)
+        parameter, entries = next(iter(variants.items())) if variants else ("", {"": name})
+        fallback = signature.parameters[parameter].default if variants else ""
+        call = core._make_map(name, _parameters(signature), _scalars(signature), parameter, fallback, dict(entries))
+        shape = _with(signature, "dy, x=None", "*, y=None, out=None") if from_y else _with(signature, "dy, x", "*, out=None")
+        backward = core._make_map_backward(
+            f"{name}.backward", _parameters(shape), _scalars(shape), parameter, fallback, dict(entries), y_needs_positive
+        )
+        _dress(backward, f"{name}.backward", shape, _BACKWARD.format(name=name, from_y=_FROM_Y if from_y else ""), ulp=grad_ulp)
+        _dress(
+            call, name, signature, definition.__doc__ or "", kind="map", ulp=ulp, source=source, domain=domain, from_y=from_y,
+            reference=_quiet(definition), backward=backward, variants=variants or {},
+        )  # fmt: skip
+        registry[name] = call
+        return call
+
+    return decorate
+
+
+_BACKWARD = """
+dx, the gradient of {name} with respect to x: dy times the derivative, elementwise.
+
+dy and x are of one shape and dtype. {from_y}``out`` may be dy or x itself.
+Errors as for {name}.
+"""
+_FROM_Y = "Instead of x, the forward pass's output may be given as ``y=``. "
+
+
+def rows_op(*, ulp: float, grad_ulp: float, source: str, domain: tuple[float, float]) -> Callable[[Definition], Any]:
+    """An op on each row along an axis, whose backward pass needs its output."""
+
+    def decorate(definition: Definition) -> Any:
+        name = definition.__name__
+        signature = inspect.signature(definition)
+        axis = signature.parameters["axis"].default
+        call = core._make_rows(name, _parameters(signature), name, "", ["x"], axis)
+        shape = _signature(f"(dy, y, axis={axis}, *, out=None)")
+        backward = core._make_rows(f"{name}.backward", _parameters(shape), name, "grad", ["dy", "y"], axis)
+        _dress(backward, f"{name}.backward", shape, _ROWS_BACKWARD.format(name=name), ulp=grad_ulp)
+        _dress(
+            call, name, signature, definition.__doc__ or "", kind="rows", ulp=ulp, source=source, domain=domain,
+            reference=_quiet(definition), backward=backward,
+        )  # fmt: skip
+        registry[name] = call
+        return call
+
+    return decorate
+
+
+_ROWS_BACKWARD = """
+dx, the gradient of {name} with respect to x, from the output y of the forward pass.
+
+dy and y are of one shape and dtype. ``out`` may be dy or y itself.
+"""
+
+
+def loss_op(*, ulp: float, grad_ulp: float, source: str, make: str = "") -> Callable[[Definition], Any]:
+    """A loss of `input` and `target`: value, value and gradient in one pass, gradient alone."""
+
+    def decorate(definition: Definition) -> Any:
+        name = definition.__name__
+        signature = inspect.signature(definition)
+
+        def build(suffix: str, shape: inspect.Signature, which: str) -> Any:
+            if make:
+                return getattr(core, make)(name + suffix, _parameters(shape), which)
+            return core._make_elementwise_loss(name + suffix, _parameters(shape), name, which)
+
+        both = _with(signature, "input, target", "*, out=None")
+        back = _with(signature, "dy, input, target", "*, out=None")
+        call = build("", signature, "value")
+        value_and_grad = build(".value_and_grad", both, "value_and_grad")
+        backward = build(".backward", back, "backward")
+        _dress(value_and_grad, f"{name}.value_and_grad", both, _VALUE_AND_GRAD.format(name=name), ulp=grad_ulp)
+        _dress(backward, f"{name}.backward", back, _LOSS_BACKWARD.format(name=name), ulp=grad_ulp)
+        _dress(
+            call, name, signature, definition.__doc__ or "", kind="loss", ulp=ulp, source=source, domain=(-10.0, 10.0),
+            reference=_quiet(definition), backward=backward, value_and_grad=value_and_grad,
+        )  # fmt: skip
+        registry[name] = call
+        return call
+
+    return decorate
+
+
+_VALUE_AND_GRAD = """
+(loss, dinput) in one pass: {name} and its gradient with respect to input.
+
+dinput has input's shape and dtype. ``out=`` receives it and may be input itself.
+"""
+_LOSS_BACKWARD = """
+dinput for an upstream gradient dy of the loss: a 0-d array for reduction "mean" and "sum", one value per row or element for "none".
+
+dy has the loss's dtype (float64 for float64 input, else float32). ``out=`` may be input itself.
+"""
+
+
+def build_info() -> dict[str, Any]:
+    """What was built and what runs here: version, compiler, targets, threads, CUDA. Meant for bug reports."""
+
+    return {
+        "version": core.__version__,
+        "compiler": core.compiler,
+        "targets_built": core.built_targets(),
+        "targets": core.supported_targets(),
+        "target": core.target(),
+        "threads": core.num_threads(),
+        "stream_bytes": core.stream_threshold(),
+        "cuda": cuda_status(),
+    }
+
+
+def cuda_status() -> dict[str, Any]:
+    """Is CUDA built in, is it usable here, and if not, why?"""
+    try:
+        from . import _cuda
+    except ImportError:
+        reason = "built without CUDA. Reinstall with a CUDA compiler: DLKERNELS_CUDA=ON DLKERNELS_CUDA_WHEELS=13 pip install --force-reinstall ."
+        return {"built": False, "usable": False, "reason": reason, "archs": []}
+    status = _cuda.status()
+    usable = status["code"] == 0
+    return {"built": True, "usable": usable, "reason": "" if usable else status["message"], "archs": list(_cuda.archs)}
+
+
+@functools.cache
+def require_cuda() -> None:
+    """Loads the CUDA target, or says why it cannot be."""
+    status = cuda_status()
+    if not status["usable"]:
+        raise RuntimeError(f"dlkernels: a GPU array was passed, but CUDA is not usable here: {status['reason']}")
+    from . import _cuda
+
+    core.register_cuda_target(_cuda.target())

@@ -1,0 +1,263 @@
+"""Layers without a tape: a layer is a function forward -> (y, backprop), and a model is their composition.
+
+    y, backprop = model(x, train=True)      # y, and the closure that knows how to go back
+    dx = backprop(dy)                       # adds to model.grads(), returns the gradient of x
+    y = model.predict(x)                    # inference; model(x) is the same
+
+The arithmetic is dlkernels' ops and the array library's matmul (NumPy or CuPy). layer.py says what a layer
+owes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+import dlkernels as dk
+from dlkernels import init as initializers
+from dlkernels.layer import Array, Backprop, Layer, Sequential
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "Activation",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "LeakyReLU",
+    "Linear",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Tanh",
+]
+
+
+class Linear(Layer):
+    """y = x W^T + b.  x (..., in), weight (out, in), bias (out,), y (..., out); x has the weight's dtype.
+
+    dx = dy W, dW = dy^T x, db = sum of dy over the rows. `init` names a function of dk.init or is one,
+    (shape, *, seed, dtype) -> array; biases start at zero. The default is He et al. 2015 for ReLU; PyTorch's
+    own default is ``functools.partial(dk.init.kaiming_uniform, a=5**0.5)``. Without a seed the weights differ
+    from run to run.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        init: str | initializers.Initializer = "kaiming_uniform",
+        *,
+        seed: int | None = None,
+        dtype: DTypeLike = "float32",
+    ) -> None:
+        super().__init__()
+        for name, value in (("in_features", in_features), ("out_features", out_features)):
+            if value < 1:
+                raise ValueError(f"Linear: {name} must be at least 1, got {value}.")
+        self.in_features, self.out_features = in_features, out_features
+        self._init = initializers.get(init)
+        self.weight: Array = np.empty((out_features, in_features), dtype)
+        self.bias: Array | None = np.empty(out_features, dtype) if bias else None
+        self.reset(np.random.SeedSequence(seed))
+
+    def reset(self, seed: int | np.random.SeedSequence) -> None:
+        drawn = self._init(self.weight.shape, seed=seed, dtype=self.weight.dtype)
+        if drawn.shape != self.weight.shape:
+            raise ValueError(f"Linear: init must return shape {self.weight.shape}, got {drawn.shape}.")
+        self.weight[...] = drawn
+        if self.bias is not None:
+            self.bias[...] = 0
+
+    def parameters(self) -> dict[str, Array]:
+        return {"weight": self.weight} if self.bias is None else {"weight": self.weight, "bias": self.bias}
+
+    def _rows(self, x: Array) -> Array:
+        """x as (rows, in)."""
+        if x.ndim < 2 or x.shape[-1] != self.in_features:
+            raise ValueError(f"Linear: x must have shape (n, {self.in_features}), got {x.shape}.")
+        if x.dtype != self.weight.dtype:
+            raise TypeError(
+                f"Linear: x must be {self.weight.dtype} like the weight, got {x.dtype}. "
+                f'Cast it: x.astype("{self.weight.dtype}").'
+            )
+        return x if x.ndim == 2 else x.reshape(-1, self.in_features)
+
+    def forward(self, x: Array, own: bool) -> tuple[Array, Backprop]:  # noqa: ARG002
+        rows = self._rows(x)
+        y = np.matmul(
+            rows, self.weight.T, out=self.buffers("y", (rows.shape[0], self.out_features), self.weight)
+        )
+        if self.bias is not None:
+            np.add(y, self.bias, out=y)
+
+        def backward(dy: Array, _own: bool, need_dx: bool) -> Array | None:
+            dy = dy.reshape(-1, self.out_features)
+            self.accumulate("weight", self.weight, lambda out: np.matmul(dy.T, rows, out=out))
+            if self.bias is not None:
+                self.accumulate("bias", self.bias, lambda out: dy.sum(axis=0, out=out))
+            if not need_dx:
+                return None
+            dx = np.matmul(dy, self.weight, out=self.buffers("dx", rows.shape, self.weight))
+            return dx.reshape(x.shape)
+
+        return y.reshape(*x.shape[:-1], self.out_features), backward
+
+    def predict(self, x: Array) -> Array:
+        y = np.matmul(self._rows(x), self.weight.T)
+        if self.bias is not None:
+            np.add(y, self.bias, out=y)
+        return y.reshape(*x.shape[:-1], self.out_features)
+
+    def __repr__(self) -> str:
+        bias = "" if self.bias is not None else ", bias=False"
+        return f"Linear({self.in_features}, {self.out_features}{bias})"
+
+
+class Flatten(Layer):
+    """(n, a, b, ...) seen as (n, a * b * ...)."""
+
+    is_view = True
+
+    def forward(self, x: Array, own: bool) -> tuple[Array, Backprop]:  # noqa: ARG002
+        return self.predict(x), lambda dy, _own, need_dx: dy.reshape(x.shape) if need_dx else None
+
+    def predict(self, x: Array) -> Array:
+        return x.reshape(x.shape[0], -1)
+
+
+class Dropout(Layer):
+    """Zero an element with probability p, divide the others by 1 - p; nothing in inference (dk.dropout).
+
+    The mask is a function of (seed, number of training passes so far, element): it is recomputed in backward,
+    never stored, and a run that resumes with the same `random_state` draws the same masks.
+    """
+
+    def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: p must be in [0, 1], got {p}.")
+        self.p = p
+        self.is_view = p == 0
+        self.reset(np.random.SeedSequence(seed))
+
+    def reset(self, seed: int | np.random.SeedSequence) -> None:
+        # 63 bits: a key that fits every integer type on the way down.
+        self.seed = int(initializers.generator(seed).integers(2**63))
+        self.offset = 0
+
+    def random_state(self) -> dict[str, int]:
+        return {"seed": self.seed, "offset": self.offset}
+
+    def load_random_state(self, state: Mapping[str, int]) -> None:
+        self.seed, self.offset = state["seed"], state["offset"]
+
+    def forward(self, x: Array, own: bool) -> tuple[Array, Backprop]:
+        if self.p == 0:
+            return x, lambda dy, _own, need_dx: dy if need_dx else None
+        stream = {"seed": self.seed, "offset": self.offset}
+        self.offset += 1
+        y = dk.dropout(x, self.p, **stream, out=x if own else self.buffers("y", x.shape, x))
+
+        def backward(dy: Array, own: bool, need_dx: bool) -> Array | None:
+            if not need_dx:
+                return None
+            return dk.dropout.backward(
+                dy, self.p, **stream, out=dy if own else self.buffers("dx", dy.shape, dy)
+            )
+
+        return y, backward
+
+    def predict(self, x: Array) -> Array:
+        return x
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.p})"
+
+
+class Activation(Layer):
+    """An elementwise op as a layer, e.g. ``Activation("gelu", approximate="tanh")``.
+
+    With `from_output` the derivative is taken from y, so y overwrites x in place; otherwise x is kept beside
+    y.
+    """
+
+    def __init__(self, name: str, from_output: bool, **options: Any) -> None:
+        super().__init__()
+        self.op, self.options = getattr(dk, name), options
+        self.keeps_output = from_output
+
+    def forward(self, x: Array, own: bool) -> tuple[Array, Backprop]:
+        op, options = self.op, self.options
+        y = op(x, out=x if own and self.keeps_output else self.buffers("y", x.shape, x), **options)
+        saved = {"y": y} if self.keeps_output else {"x": x}
+
+        def backward(dy: Array, own: bool, need_dx: bool) -> Array | None:
+            if not need_dx:
+                return None
+            return op.backward(dy, **saved, out=dy if own else self.buffers("dx", dy.shape, dy), **options)
+
+        return y, backward
+
+    def predict(self, x: Array) -> Array:
+        return self.op(x, **self.options)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        return f"{type(self).__name__}({shown})"
+
+
+class ReLU(Activation):
+    """max(x, 0)."""
+
+    def __init__(self) -> None:
+        super().__init__("relu", from_output=True)
+
+
+class LeakyReLU(Activation):
+    """x where x > 0, else negative_slope x. The sign of y gives the branch as long as the slope is not
+    negative.
+    """
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        super().__init__("leaky_relu", from_output=negative_slope >= 0, negative_slope=negative_slope)
+
+
+class Sigmoid(Activation):
+    """1 / (1 + e^-x)."""
+
+    def __init__(self) -> None:
+        super().__init__("sigmoid", from_output=True)
+
+
+class Tanh(Activation):
+    """tanh x."""
+
+    def __init__(self) -> None:
+        super().__init__("tanh", from_output=True)
+
+
+class SiLU(Activation):
+    """x sigmoid(x)."""
+
+    def __init__(self) -> None:
+        super().__init__("silu", from_output=False)
+
+
+class GELU(Activation):
+    """x Phi(x); approximate="tanh" for the tanh form."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__("gelu", from_output=False, approximate=approximate)
+
+
+class ELU(Activation):
+    """x where x > 0, else alpha (e^x - 1)."""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__("elu", from_output=alpha >= 0, alpha=alpha)

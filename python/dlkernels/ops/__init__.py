@@ -1,0 +1,12 @@
+"""The ops. Each module holds float64 definitions; importing it registers the compiled calls in `registry`."""
+
+from __future__ import annotations
+
+from .._op import registry
+from .activations import elu, gelu, leaky_relu, relu, sigmoid, silu, tanh
+from .losses import cross_entropy, mse_loss
+from .rows import log_softmax, softmax
+
+__all__ = [
+    "cross_entropy", "elu", "gelu", "leaky_relu", "log_softmax", "mse_loss", "registry", "relu", "sigmoid", "silu", "softmax", "tanh",
+]  # fmt: skip

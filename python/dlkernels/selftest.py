@@ -1,0 +1,198 @@
+"""``dlkernels selftest``: does this machine compute what the definitions say?
+
+Every op's body in Python is its float64 definition; here the compiled op is held against it, on every target
+that this machine can run: values within the documented ULP bound on special and log-spaced inputs of every
+dtype, gradients against central differences of the definition, and the same bits from every target and any
+number of threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+import dlkernels as dk
+from dlkernels.ops import registry
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+THREADS = (1, 2, 3)
+# The definitions are themselves evaluated in float64, a few roundings deep: against them float64 results get
+# this much.
+REFERENCE_ULP = 8.0
+
+Arrays = list[np.ndarray]
+Call = Callable[..., Any]
+
+
+def _limits(dtype: Any) -> Any:
+    """finfo, which for bfloat16 is ml_dtypes' own."""
+    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+
+
+def samples(dtype: str, domain: tuple[float, float], count: int = 256) -> np.ndarray:
+    """Both signs of log-spaced magnitudes over the whole dtype, a dense middle, and the special values."""
+    limits = _limits(dtype)
+    tiny, largest = np.log2(float(limits.smallest_subnormal)), np.log2(float(limits.max))
+    spread = np.exp2(np.linspace(tiny, largest, count, endpoint=False))
+    middle = np.linspace(max(domain[0], -20.0), min(domain[1], 20.0), count)
+    special = [0.0, 1.0, 0.5, float(limits.smallest_normal), float(limits.max), np.inf]
+    values = np.concatenate([spread, -spread, middle, special, np.negative(special), [np.nan]])
+    return values.astype(dtype)
+
+
+def ulp_error(got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """|got - wanted| in units of the last place that got's dtype has at `wanted`; inf where only one is
+    special.
+    """
+    limits = _limits(got.dtype)
+    largest, precision = float(limits.max), int(limits.nmant)
+    g, w = got.astype(np.float64), np.asarray(wanted, np.float64)
+    with np.errstate(all="ignore"):
+        exponent = np.frexp(np.clip(np.abs(w), float(limits.smallest_normal), largest))[1] - 1
+        unit = np.ldexp(1.0, np.maximum(exponent - precision, -1074))
+        # A definition just beyond the largest number may round to it or to infinity: count infinity as one
+        # step further.
+        bounded = np.clip(w, -largest - unit, largest + unit)
+        error = np.abs(np.where(np.isinf(g), np.copysign(largest + unit, g), g) - bounded) / unit
+    return np.where(np.isnan(w) | np.isnan(g), np.where(np.isnan(w) & np.isnan(g), 0.0, np.inf), error)
+
+
+class Case:
+    """How to call one op on arrays of one dtype: its differentiable input, the other arguments, and its
+    definition.
+    """
+
+    def __init__(self, op: Any, x: np.ndarray) -> None:
+        names = inspect.signature(op.reference).parameters
+        self.op, self.x = op, x
+        self.rest: Arrays = []
+        self.options: dict[str, Any] = {"seed": 7} if "seed" in names else {}
+        if op.kind == "loss":
+            self.options["reduction"] = "none"
+            rng = np.random.default_rng(0)
+            ids = "ignore_index" in names
+            self.rest = [
+                rng.integers(0, x.shape[1], len(x)) if ids else rng.standard_normal(x.shape).astype(x.dtype)
+            ]
+
+    def value(self, out: np.ndarray | None = None) -> np.ndarray:
+        extra = {} if out is None else {"out": out}
+        return np.asarray(self.op(self.x, *self.rest, **self.options, **extra))
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        """The float64 definition at x."""
+        rest = [a.astype(np.float64) if a.dtype == self.x.dtype else a for a in self.rest]
+        with np.errstate(all="ignore"):
+            return np.asarray(self.op.reference(x.astype(np.float64), *rest, **self.options))
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        """The compiled gradient of sum(dy * value)."""
+        if self.op.kind == "loss":
+            return np.asarray(self.op.backward(dy, self.x, *self.rest, **self.options))
+        if "seed" in self.options:
+            return np.asarray(self.op.backward(dy, **self.options))
+        saved = self.value() if self.op.kind == "rows" else self.x
+        return np.asarray(self.op.backward(dy, saved, **self.options))
+
+    def differences(self, dy: np.ndarray, step: float = 6e-6) -> np.ndarray:
+        """The same gradient by central differences of the definition; the error is about step^2."""
+        x, gradient = self.x.astype(np.float64), np.empty(self.x.shape)
+        for index in np.ndindex(x.shape):
+            high, low = x.copy(), x.copy()
+            high[index] += step
+            low[index] -= step
+            change = (self.reference(high) - self.reference(low)) / (high[index] - low[index])
+            gradient[index] = np.sum(change * dy.astype(np.float64))
+        return gradient
+
+
+def value_case(op: Any, dtype: str) -> Case:
+    """Inputs for the value check: everything a dtype can hold for an elementwise op, ordinary logits for a
+    row op.
+    """
+    if op.kind == "map":
+        return Case(op, samples(dtype, op.domain))
+    rows = np.random.default_rng(1).normal(0, 4, (48, 11))
+    rows[0, 3] = -np.inf if op.kind == "rows" else -40
+    return Case(op, rows.astype(dtype))
+
+
+def worst_ulp(op: Any, dtype: str) -> float:
+    """The largest error of the compiled value, in ULP of the result's dtype."""
+    case = value_case(op, dtype)
+    return float(np.max(ulp_error(case.value(), case.reference(case.x))))
+
+
+def gradient_error(op: Any) -> float:
+    """The largest relative difference between the compiled float64 gradient and the definition's slope."""
+    rng = np.random.default_rng(2)
+    x = rng.uniform(0.05, 3, (5, 7)) * rng.choice([-1, 1], (5, 7))  # away from the kink at zero
+    case = Case(op, x)
+    dy = rng.standard_normal(case.value().shape)
+    got, wanted = case.backward(dy), case.differences(dy)
+    return float(np.max(np.abs(got - wanted) / np.maximum(1.0, np.abs(wanted))))
+
+
+def bits(op: Any, dtype: str) -> bytes:
+    """The exact result, value and gradient, on enough elements to occupy several threads."""
+    rng = np.random.default_rng(3)
+    shape = (150_001,) if op.kind == "map" else (1501, 101)
+    case = Case(op, rng.normal(0, 3, shape).astype(dtype))
+    value = case.value()
+    dy = rng.standard_normal(value.shape).astype(value.dtype)
+    return value.tobytes() + case.backward(dy).tobytes()
+
+
+def check(op: Any) -> Iterator[tuple[str, bool]]:
+    """(what was found, whether it is right) for one op: one item a dtype, then gradient, then bits."""
+    home, threads = dk.get_target(), dk.get_num_threads()
+    try:
+        for dtype in DTYPES:
+            worst = 0.0
+            for target in dk.targets():
+                dk.set_target(target)
+                worst = max(worst, worst_ulp(op, dtype))
+            bound = op.ulp + (REFERENCE_ULP if dtype == "float64" else 0)
+            yield f"{worst:.2f}", worst <= bound
+        error = max(_on(target, gradient_error, op) for target in dk.targets())
+        yield f"{error:.0e}", error < 1e-8
+        same = True
+        for dtype in DTYPES:
+            found = set()
+            for target in dk.targets():
+                for count in THREADS:
+                    dk.set_target(target)
+                    dk.set_num_threads(count)
+                    found.add(bits(op, dtype))
+            same = same and len(found) == 1
+        yield ("same" if same else "differ"), same
+    finally:
+        dk.set_target(home)
+        dk.set_num_threads(threads)
+
+
+def _on(target: str, function: Callable[[Any], float], op: Any) -> float:
+    dk.set_target(target)
+    return function(op)
+
+
+def run_selftest(_args: argparse.Namespace) -> int:
+    """Print the table; 1 if anything is wrong."""
+    print(f"dlkernels {dk.__version__}: targets {', '.join(dk.targets())}; threads {THREADS}")
+    print(
+        "Largest error in ULP by dtype; gradients against central differences; bits over targets and threads."
+    )
+    print(f"\n{'op':<14}{'bound':>7}", *(f"{name:>9}" for name in (*DTYPES, "gradient", "bits")))
+    failures = 0
+    for name, op in registry.items():
+        cells = list(check(op))
+        failures += sum(not right for _, right in cells)
+        shown = (text if right else f"!{text}" for text, right in cells)
+        print(f"{name:<14}{op.ulp:>7g}", *(f"{text:>9}" for text in shown), flush=True)
+    print(f"\n{len(registry)} ops: " + (f"{failures} checks FAILED (marked !)" if failures else "all right"))
+    return 1 if failures else 0

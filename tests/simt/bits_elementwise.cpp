@@ -1,0 +1,121 @@
+// The map and update families: emulated CUDA loops against the CPU target, for every op, pass, dtype, alignment and class of length.
+#include "compare.h"
+
+namespace {
+
+const double params[] = {0.25, 0.5, 0.01, 0.9, 0.1, 0.7, 1.3};
+// AdamW's as the host makes them (sign, 1-b1, 1-b2, lr wd, lr/(1-b1^t), 1/sqrt(1-b2^t), eps), for two groups
+const double update_params[] = {1, 0.1, 0.001, 1e-5, 0.02, 3.0, 1e-8, -1, 0.2, 0.01, 1e-3, 0.05, 1.5, 1e-6};
+
+bool is_loss(const char* name) { return std::strstr(name, "_loss") != nullptr; }
+
+// offset: of every array. mixed: each array at another one, so that no packet fits. in_place: the output is the last input.
+void map_call(int index, Dtype d, std::int64_t n, int offset, bool mixed, bool in_place) {
+  const dlk::Entry<dlk::MapArgs>& e = dlk::cpu::target.map->entry[index];
+  const bool loss = is_loss(e.name), grad = e.pass[0] != 0;
+  std::vector<Twin> in;
+  for (int k = 0; k < e.ins; ++k) {
+    const Dtype t = loss && grad && k == 0 ? compute_type(d) : d;
+    in.emplace_back(t, n, mixed ? (offset + 3 * k) % 17 : offset, Values::wild);
+  }
+  Twin out(loss && !grad ? compute_type(d) : d, n, mixed ? (offset + 5) % 17 : offset, Values::tame);
+  if (in_place && loss && !grad) return;  // another type
+  Twin& result = in_place ? in.back() : out;
+  for (Side s : {on_cpu, on_cuda}) {
+    dlk::MapArgs a{};
+    a.n = n;
+    for (int k = 0; k < e.ins; ++k) a.in[k] = in[std::size_t(k)].at(s);
+    a.out = result.at(s);
+    a.params = params;
+    const int error = target_of(s).map->entry[index].run[int(d)](a);
+    expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
+  }
+  const std::string call = std::string("map ") + e.name + "." + e.pass + " " + dtype_name[int(d)] + " n=" + std::to_string(n) +
+                           " offset=" + std::to_string(offset) + (mixed ? " mixed" : "") + (in_place ? " in place" : "");
+  expect_same(result, call, "out");
+  for (Twin& t : in) expect_same(t, call, "in");
+  expect_no_reports(call);
+}
+
+void maps(const std::vector<std::int64_t>& lengths, int offsets) {
+  for (int i = 0; i < dlk::cpu::target.map->size; ++i) {
+    for (Dtype d : all_dtypes) {
+      for (std::int64_t n : lengths) {
+        for (int offset = 0; offset < offsets; ++offset) {
+          map_call(i, d, n, offset, false, offset % 2 == 1);
+          if (n <= 4097 || offset == 1) map_call(i, d, n, offset, true, offset % 2 == 0);
+        }
+      }
+    }
+  }
+}
+
+// Chunks of several tensors in one call; two hyper-parameter groups, taking turns.
+void update_call(int index, Dtype d, const std::vector<std::int64_t>& lengths, int offset, bool mixed, int groups) {
+  const dlk::Entry<dlk::UpdateArgs>& e = dlk::cpu::target.update->entry[index];
+  std::vector<std::vector<Twin>> tensor;
+  for (std::size_t c = 0; c < lengths.size(); ++c) {
+    std::vector<Twin> t;
+    for (int k = 0; k < 2 + e.ins; ++k) {
+      const Values v = k < 2 && c % 2 == 0 ? Values::wild : k == 3 ? Values::positive : Values::tame;
+      t.emplace_back(k < 2 ? d : compute_type(d), lengths[c], mixed ? (offset + k) % 17 : offset, v);
+    }
+    tensor.push_back(std::move(t));
+  }
+  std::vector<double> all;
+  for (int g = 0; g < groups; ++g) {
+    for (int p = 0; p < e.params; ++p) all.push_back(update_params[(g % 2) * 7 + p] * (1 + g / 2));
+  }
+  for (Side s : {on_cpu, on_cuda}) {
+    std::vector<dlk::Chunk> chunks(lengths.size());
+    for (std::size_t c = 0; c < lengths.size(); ++c) {
+      for (int k = 0; k < 2 + e.ins; ++k) chunks[c].at[k] = tensor[c][std::size_t(k)].at(s);
+      chunks[c].n = std::int32_t(lengths[c]);
+      chunks[c].group = int(c) % groups;
+    }
+    dlk::UpdateArgs a{chunks.data(), std::int64_t(chunks.size()), all.data(), nullptr};
+    const int error = target_of(s).update->entry[index].run[int(d)](a);
+    expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
+  }
+  const std::string call = std::string("update ") + e.name + " " + dtype_name[int(d)] + " chunks=" + std::to_string(lengths.size()) +
+                           " n=" + std::to_string(lengths[0]) + " offset=" + std::to_string(offset) + (mixed ? " mixed" : "");
+  for (std::vector<Twin>& t : tensor) {
+    for (std::size_t k = 0; k < t.size(); ++k) expect_same(t[k], call, k == 0 ? "parameter" : k == 1 ? "gradient" : "state");
+  }
+  expect_no_reports(call);
+}
+
+void updates(const std::vector<std::int64_t>& lengths, int offsets) {
+  for (int i = 0; i < dlk::cpu::target.update->size; ++i) {
+    for (Dtype d : all_dtypes) {
+      for (std::int64_t n : lengths) {
+        for (int offset = 0; offset < offsets; ++offset) {
+          update_call(i, d, {n, 7, 0, n / 2 + 1}, offset, false, 2);
+          update_call(i, d, {n}, offset, true, 1);
+        }
+      }
+      // More chunks than one launch takes, and more groups.
+      update_call(i, d, std::vector<std::int64_t>(1500, 5), 0, false, 3);
+      update_call(i, d, std::vector<std::int64_t>(200, 40), 1, false, 50);
+    }
+  }
+}
+
+std::vector<std::int64_t> lengths_to(std::int64_t most, std::vector<std::int64_t> more) {
+  for (std::int64_t n = most; n >= 0; --n) more.insert(more.begin(), n);
+  return more;
+}
+
+}  // namespace
+
+int main() {
+  maps(lengths_to(70, {255, 256, 257, 258}), 17);
+  maps({4095, 4096, 4097, 10000}, 3);
+  maps({100003}, 2);
+  updates(lengths_to(70, {255, 256, 257, 258}), 17);
+  updates({4095, 4096, 4097, 10000, 100003}, 3);
+  simt::device.watch = simt::device.backwards = true;
+  maps({0, 1, 33, 258, 4097}, 2);
+  updates({1, 33, 258, 4097}, 2);
+  return finish("bits_elementwise");
+}

@@ -1,0 +1,69 @@
+// Runs the same call on the CPU target and on the emulated CUDA target and compares every byte of what they leave behind, margins
+// included. NaN equals NaN whatever its payload: that is the one thing the bits are not promised for.
+#pragma once
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../../kernels/abi.h"
+#include "simt.h"
+
+namespace dlk {
+namespace cpu {
+extern const Target target;
+}
+namespace simt {
+extern const Target target;
+}
+}  // namespace dlk
+
+using dlk::Dtype;
+
+enum Side { on_cpu, on_cuda };
+constexpr const char* dtype_name[] = {"f32", "f64", "f16", "bf16"};
+constexpr Dtype all_dtypes[] = {Dtype::f32, Dtype::f64, Dtype::f16, Dtype::bf16};
+inline int size_of(Dtype d) { return d == Dtype::f64 ? 8 : d == Dtype::f32 ? 4 : 2; }
+inline Dtype compute_type(Dtype d) { return d == Dtype::f64 ? Dtype::f64 : Dtype::f32; }
+inline const dlk::Target& target_of(Side s) { return s == on_cpu ? dlk::cpu::target : dlk::simt::target; }
+
+// Where test values come from: `wild` has NaN, infinities, subnormals and any bits, `tame` is finite and of moderate size, `masked` is tame
+// with -inf here and there, `positive` is for second moments.
+enum class Values { wild, tame, masked, positive };
+const unsigned char* values(Dtype d, Values v, std::int64_t n);
+
+// An array of n elements that exists twice, with the same content, the same alignment and a margin on both sides.
+class Twin {
+ public:
+  Twin(Dtype d, std::int64_t n, int offset, Values v);
+  void* at(Side s) { return data_[s]; }
+  template <class T>
+  T* as(Side s) {
+    return static_cast<T*>(at(s));
+  }
+  // index of the first element (margins count from below 0) that differs, or `none`
+  static constexpr std::int64_t none = INT64_MIN;
+  std::int64_t first_difference() const;
+  std::string show(std::int64_t i) const;
+  std::int64_t size() const { return n_; }
+
+ private:
+  Dtype type_;
+  std::int64_t n_;
+  std::vector<unsigned char> memory_[2];
+  unsigned char* data_[2];
+};
+
+// What failed so far; a test program ends with `finish`.
+void expect(bool good, const std::string& what);
+void expect_same(Twin& t, const std::string& call, const char* which);
+void expect_no_reports(const std::string& call);
+int finish(const char* program);
+
+inline std::mt19937_64& random_bits() {
+  static std::mt19937_64 g(20260821);
+  return g;
+}
+inline std::int64_t random_below(std::int64_t n) { return std::int64_t(random_bits()() % std::uint64_t(n)); }

@@ -1,0 +1,117 @@
+// A <cuda_runtime.h> for the host: what kernels/cuda/ uses of CUDA, with a fiber for every thread of a block. The CUDA loops are compiled
+// from their own text by g++ with this directory first on the include path; simt.cpp runs them.
+//
+// A __shared__ variable is a thread_local one: every thread block of a cluster runs in an operating-system thread of its own, one at a time.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#define __host__
+#define __device__
+#define __global__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+#define __grid_constant__
+#define __shared__ static thread_local
+
+#define CUDART_VERSION 13000
+
+struct uint3 {
+  unsigned x, y, z;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
+};
+
+// --- what a thread sees ------------------------------------------------------------------------------------------------------
+
+namespace simt {
+unsigned thread_index();
+unsigned block_index();
+unsigned block_size();
+unsigned grid_size();
+std::uint64_t shuffle_xor(unsigned mask, std::uint64_t bits, int distance);
+void warp_barrier(unsigned mask);
+void block_barrier();
+void cluster_barrier();
+unsigned cluster_rank();
+unsigned cluster_size();
+void* in_peer(const void* mine, unsigned rank);
+}  // namespace simt
+
+// The built-in variables; grids and blocks have one dimension here.
+template <unsigned (*now)()>
+struct Dimension {
+  operator unsigned() const { return now(); }
+};
+template <unsigned (*now)()>
+struct BuiltIn {
+  Dimension<now> x;
+};
+constexpr BuiltIn<simt::thread_index> threadIdx{};
+constexpr BuiltIn<simt::block_index> blockIdx{};
+constexpr BuiltIn<simt::block_size> blockDim{};
+constexpr BuiltIn<simt::grid_size> gridDim{};
+
+inline void __syncthreads() { simt::block_barrier(); }
+inline void __syncwarp(unsigned mask = 0xffffffffu) { simt::warp_barrier(mask); }
+template <class T>
+inline T __shfl_xor_sync(unsigned mask, T value, int distance) {
+  static_assert(sizeof(T) <= 8, "a register or a pair");
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof value);
+  bits = simt::shuffle_xor(mask, bits, distance);
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+inline void __cluster_barrier_arrive() {}
+inline void __cluster_barrier_wait() { simt::cluster_barrier(); }
+inline unsigned __clusterRelativeBlockRank() { return simt::cluster_rank(); }
+inline unsigned __clusterSizeInBlocks() { return simt::cluster_size(); }
+inline void* __cluster_map_shared_rank(const void* p, unsigned rank) { return simt::in_peer(p, rank); }
+
+// --- what the host sees ------------------------------------------------------------------------------------------------------
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9 };
+using cudaStream_t = struct CUstream_st*;
+
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount = 16,
+  cudaDevAttrComputeCapabilityMajor = 75,
+  cudaDevAttrComputeCapabilityMinor = 76
+};
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaGetLastError();
+
+enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  union {
+    struct {
+      unsigned x, y, z;
+    } clusterDim;
+  } val;
+};
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  std::size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+  cudaLaunchAttribute* attrs = nullptr;
+  unsigned numAttrs = 0;
+};
+
+namespace simt {
+cudaError_t run_grid(const cudaLaunchConfig_t& config, void (*call)(const void*), const void* what);
+}
+
+template <class... P, class... A>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(P...), A&&... args) {
+  auto call = [&] { kernel(args...); };
+  return simt::run_grid(*config, [](const void* f) { (*static_cast<decltype(call)*>(const_cast<void*>(f)))(); }, &call);
+}

@@ -1,0 +1,39 @@
+// The emulated device, as the test programs steer and question it.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace simt {
+
+struct Device {
+  int cc = 90, sms = 3;
+  bool backwards = false;  // threads of a block run in descending order
+  bool watch = false;      // look for races, uninitialized shared memory and misaligned packets (slow)
+};
+extern Device device;
+
+// What went wrong on the device since the last call: races, divergent barriers, misaligned accesses. At most a few lines.
+std::vector<std::string> take_reports();
+void report(const std::string& line);
+
+// How often each thing was used: a test that never saw a cluster has not tested clusters.
+struct Counts {
+  std::uint64_t launches, blocks, threads, cluster_launches, shuffles, block_barriers, cluster_barriers, accesses;
+};
+extern Counts counts;
+
+// For race.cpp: where the running thread stands. Barriers passed so far are its clocks.
+struct Where {
+  std::uint32_t launch, block, cluster;
+  std::uint32_t block_clock, warp_clock, cluster_clock;
+  std::uint16_t thread;
+};
+bool running();  // is a device thread running in this operating-system thread?
+Where here();
+bool is_stack(const void* p);
+bool is_shared(const void* p);
+std::uint32_t shared_owner(const void* p);  // the block whose shared memory it is
+void forget_shared();
+
+}  // namespace simt
