@@ -1,4 +1,4 @@
-"""Checkpoints: equal after a round trip, refused when damaged, whole whatever happens while they are written."""
+"""Checkpoints: equal after a round trip, refused when damaged, whole whatever happens during a save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dk.data: every example once, replayable orders, honest splits, and files checked before they are believed."""
+"""dk.data: every example once, replayable orders, honest splits, files checked before they are believed."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from functools import partial
+from pathlib import Path
 
 import dlkernels as dk
 import numpy as np
@@ -66,7 +67,7 @@ def test_the_manual_loop_of_the_documentation_runs():
     X, Y = blobs()
     model = mlp()
     before = train.evaluate(model, (X, Y))["loss"]
-    exec(textwrap.dedent(code), {"dk": dk, "model": model, "X": X, "Y": Y, "epochs": 5})
+    exec(textwrap.dedent(code), {"dk": dk, "model": model, "X": X, "Y": Y, "epochs": 30})
     assert train.evaluate(model, (X, Y))["loss"] < before / 2
 
 
@@ -105,12 +106,12 @@ def test_the_training_curve_is_pytorchs():
             loss = torch.nn.functional.cross_entropy(theirs(torch.from_numpy(x)), torch.from_numpy(t))
             loss.backward()
             optimizer.step()
-            losses.append((len(x), float(loss)))
+            losses.append((len(x), loss.item()))
         curve.append(sum(n * value for n, value in losses) / len(X))
     history = fit(ours, data=(X, Y), lr=0.01)
-    # A step changes a weight by at most lr = 0.01 whatever the size of its gradient, so a relative gradient error e
-    # moves it by at most 0.01 e. Sums of 32 products err by about 32 * 1.1e-16; elements whose gradient cancels, by
-    # a hundred times more. Thirty-nine steps of that are 39 * 0.01 * 3.5e-13 = 1.4e-13, times a margin of 50.
+    # A step changes a weight by at most lr = 0.01 whatever the size of its gradient, so a relative gradient
+    # error e moves it by at most 0.01 e. Sums of 32 products err by about 32 * 1.1e-16; elements that cancel
+    # by a hundred times more. Thirty-nine steps are 39 * 0.01 * 3.5e-13 = 1.4e-13; a margin of 50.
     np.testing.assert_allclose(history["loss"], curve, rtol=1e-11)
     for array, parameter in zip(ours.params(), theirs.parameters(), strict=True):
         np.testing.assert_allclose(array, parameter.detach().numpy(), rtol=0, atol=1e-11)
@@ -232,7 +233,7 @@ def test_a_run_resumed_in_another_process_is_the_uninterrupted_one(tmp_path):
         test_train.fit(model, epochs=4, lr=0.01, resume=sys.argv[2])
         model.save(sys.argv[2] + "/end.safetensors")
     """
-    here = os.path.dirname(__file__)
+    here = str(Path(__file__).parent)
     subprocess.run([sys.executable, "-c", textwrap.dedent(code), here, tmp_path / "part"], check=True)
     resumed = mlp(seed=3)
     resumed.load(tmp_path / "part" / "end.safetensors")
@@ -382,7 +383,7 @@ def test_csv_logger_and_history(tmp_path):
     watch = train.LambdaCallback(on_epoch_end=lambda _: lengths.append(len(path.read_text().splitlines())))
     history = fit(mlp(), validation_split=0.25, callbacks=[train.CSVLogger(path), watch])
     assert lengths == [2, 3, 4]
-    rows = list(csv.DictReader(path.open()))
+    rows = list(csv.DictReader(path.read_text().splitlines()))
     columns = ["epoch", "loss", "accuracy", "seconds", "val_loss", "val_accuracy", "lr"]
     assert history.columns == list(rows[0]) == columns
     assert [{name: float(text) for name, text in row.items()} for row in rows] == history.rows
@@ -402,13 +403,13 @@ def test_the_plot_is_a_png(tmp_path):
 def test_callbacks_run_in_order_and_at_their_points(tmp_path):
     seen = []
     points = ["on_fit_begin", "on_epoch_begin", "on_batch_end", "on_epoch_end", "on_fit_end"]
-    note = train.LambdaCallback(**{point: (lambda run, point=point: seen.append(point)) for point in points})
+    note = train.LambdaCallback(**{point: (lambda _run, point=point: seen.append(point)) for point in points})
     fit(mlp(), epochs=2, batch_size=200, callbacks=[note])
     epoch = ["on_epoch_begin", "on_batch_end", "on_batch_end", "on_epoch_end"]
     assert seen == ["on_fit_begin", *epoch, *epoch, "on_fit_end"]
     with pytest.raises(TypeError, match="on_epoch_ends must be one of on_fit_begin"):
         train.LambdaCallback(on_epoch_ends=print)
-    with pytest.raises(ValueError, match="monitor must be one of epoch, loss.*got 'val_f1'"):
+    with pytest.raises(ValueError, match=r"monitor must be one of epoch, loss.*got 'val_f1'"):
         fit(mlp(), callbacks=[train.EarlyStopping("val_f1")])
     with pytest.raises(ValueError, match='"auto", "min" or "max"'):
         train.Checkpoint(tmp_path, mode="best")
@@ -442,7 +443,7 @@ def test_ctrl_c_ends_after_the_batch_and_gives_the_history(tmp_path):
 
 
 def test_a_second_ctrl_c_does_not_wait():
-    def press(run):
+    def press(_run):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
@@ -498,7 +499,7 @@ def test_the_bar_on_a_real_terminal(no_color):
     leader, follower = pty.openpty()
     environment = {key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "FORCE_COLOR"}}
     environment |= {"TERM": "xterm-256color", **({"NO_COLOR": "1"} if no_color else {})}
-    here = os.path.dirname(__file__)
+    here = str(Path(__file__).parent)
     child = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), here],
         stderr=follower,

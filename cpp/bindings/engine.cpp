@@ -45,7 +45,29 @@ class Engine {
       grad_name_.push_back(item("grads", i));
       tensors_.push_back(t);
     }
-    refuse_shared_memory();
+    for (std::size_t i = 0; i < held_.size(); ++i) {
+      const Extent e = extent_of(held_[i]->view);
+      if (e.first != e.last) written_.push_back({e.first, e.last, static_cast<int>(i)});
+    }
+    const auto [a, b] = find_overlap(written_);
+    if (a >= 0) refuse(*this, a, *this, b);
+  }
+
+  // The same across engines: a parameter may be given only once, whatever its dtype or rule.
+  static void refuse_shared_memory(const std::vector<Engine*>& engines) {
+    std::vector<MemoryRange> all;
+    std::vector<std::pair<const Engine*, int>> who;
+    for (const Engine* e : engines) {
+      for (const MemoryRange& r : e->written_) {
+        all.push_back({r.first, r.last, static_cast<int>(who.size())});
+        who.emplace_back(e, r.owner);
+      }
+    }
+    const auto [a, b] = find_overlap(all);
+    if (a < 0) return;
+    const auto& [first, i] = who[static_cast<std::size_t>(a)];
+    const auto& [second, j] = who[static_cast<std::size_t>(b)];
+    refuse(*first, i, *second, j);
   }
 
   // Checks the gradients of a step (None: that parameter is left alone) and returns which parameters have one.
@@ -123,14 +145,8 @@ class Engine {
     return a;
   }
 
-  void refuse_shared_memory() {
-    for (std::size_t i = 0; i < held_.size(); ++i) {
-      const Extent e = extent_of(held_[i]->view);
-      if (e.first != e.last) written_.push_back({e.first, e.last, static_cast<int>(i)});
-    }
-    const auto [a, b] = find_overlap(written_);
-    if (a < 0) return;
-    check::fail_value(name_ + ": " + what_[static_cast<std::size_t>(a)] + " and " + what_[static_cast<std::size_t>(b)] +
+  [[noreturn]] static void refuse(const Engine& a, int i, const Engine& b, int j) {
+    check::fail_value(a.name_ + ": " + a.what_[static_cast<std::size_t>(i)] + " and " + b.what_[static_cast<std::size_t>(j)] +
                       " share memory (the same array twice, or views of one array). Pass each parameter once.");
   }
 
@@ -150,6 +166,7 @@ class Engine {
 void init_engine(py::module_& m) {
   py::class_<Engine>(m, "Engine")
       .def(py::init<std::string, const std::string&, const py::list&, const std::vector<py::list>&>())
+      .def_static("refuse_shared_memory", &Engine::refuse_shared_memory)
       .def("check", &Engine::check)
       .def("step", &Engine::step);
 }

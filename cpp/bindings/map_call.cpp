@@ -97,6 +97,36 @@ struct MapExecutor : Executor {
   }
 };
 
+// dropout(x, p, seed=, offset=): one random word per element, counted in C order.
+struct RandomExecutor : Executor {
+  int index = 0;
+  std::string x_name;
+  std::size_t x_slot = 0, p_slot = 0, seed_slot = 0, offset_slot = 0, out_slot = 0;
+
+  py::object operator()(PyObject* const* slot) const override {
+    const char* name = op.c_str();
+    Array x, out;
+    read_array(x, slot[x_slot], name, x_name.c_str());
+    check::floating(name, x_name.c_str(), x.view);
+    const double p = slot[p_slot] == nullptr ? 0.5 : real_argument(slot[p_slot], name, "p");
+    if (!(p >= 0 && p <= 1)) check::fail_value(op + ": p must be in [0, 1], got " + std::to_string(p) + ".");
+    const auto seed = static_cast<std::uint64_t>(integer_argument(slot[seed_slot], name, "seed"));
+    const auto offset = slot[offset_slot] == nullptr ? 0 : static_cast<std::uint64_t>(integer_argument(slot[offset_slot], name, "offset"));
+    Result fresh;
+    const bool has_out = given(slot[out_slot]);
+    if (has_out) {
+      read_array(out, slot[out_slot], name, "out");
+      check_out(out, x, x.view.element, name, x_name.c_str());
+      refuse_overlap(out, x, name, "out", x_name.c_str());
+    } else {
+      new_like(fresh, x, x.view.element, name);
+    }
+    const TensorView& y = has_out ? out.view : fresh.array.view;
+    run_released(size_of(y), [&] { run(MapCall{name, index, dtype_of(x.view.element), {&x.view}, 1, &y, &p, seed, offset, true}); });
+    return has_out ? py::reinterpret_borrow<py::object>(slot[out_slot]) : finished(fresh, x.object);
+  }
+};
+
 struct MapBackward : Executor {
   std::vector<Scalar> scalars;
   Variants variants;                     // from x
@@ -170,6 +200,19 @@ void init_map(py::module_& m) {
     e->scalars = spec.scalars(scalars);
     e->variants = make_variants(spec, variant, fallback, entries, "");
     e->x_slot = spec.slot("x");
+    e->out_slot = spec.slot("out");
+    return make_call(name, std::move(spec.signature), std::move(e));
+  });
+  m.def("_make_random", [](const std::string& name, const Parameters& parameters, const std::string& entry, const std::string& array) {
+    Spec spec = Spec::from_python(name, parameters);
+    auto e = std::make_unique<RandomExecutor>();
+    e->index = find_map(entry, "");
+    if (e->index < 0) throw py::value_error("no map kernel " + entry);
+    e->x_name = array;
+    e->x_slot = spec.slot(array);
+    e->p_slot = spec.slot("p");
+    e->seed_slot = spec.slot("seed");
+    e->offset_slot = spec.slot("offset");
     e->out_slot = spec.slot("out");
     return make_call(name, std::move(spec.signature), std::move(e));
   });

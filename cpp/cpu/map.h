@@ -3,6 +3,7 @@
 #pragma once
 #include "../../kernels/abi.h"
 #include "../../kernels/list.h"
+#include "../../kernels/philox.h"
 #include "vec.h"
 
 DLK_BEGIN
@@ -15,13 +16,23 @@ struct map_loop {
   static constexpr int width = lane<V>::size;
 
   const F f;
-  const void* const* in;
+  const MapArgs& a;
   Out* y;
+
+  // The op at elements i, i + 1, ...; random ops are told the words that belong to them.
+  DLK_FN V apply(const V* x, std::int64_t i) const {
+    if constexpr (F::random) {
+      return f(x, random_words<V>(a.seed, a.offset, std::uint64_t(a.first + i), iota<V>()));
+    } else {
+      (void)i;
+      return f(x);
+    }
+  }
 
   template <class L>
   DLK_FN void load_each(V* x, L load_from) const {
-    x[0] = load_from(static_cast<const In0*>(in[0]));
-    for (int k = 1; k < F::ins; ++k) x[k] = load_from(static_cast<const T*>(in[k]));
+    x[0] = load_from(static_cast<const In0*>(a.in[0]));
+    for (int k = 1; k < F::ins; ++k) x[k] = load_from(static_cast<const T*>(a.in[k]));
   }
 
   // `vectors` whole vectors at i: all loads, then all stores, so that they overlap even when y is an input
@@ -31,7 +42,7 @@ struct map_loop {
     for (int u = 0; u < vectors; ++u) {
       V x[F::ins];
       load_each(x, [&](auto* p) { return load<V>(p + i + u * width); });
-      r[u] = f(x);
+      r[u] = apply(x, i + u * width);
     }
     for (int u = 0; u < vectors; ++u) {
       if constexpr (past_cache) {
@@ -45,7 +56,7 @@ struct map_loop {
   DLK_FN void partial(std::int64_t i, std::int64_t n) const {
     V x[F::ins];
     load_each(x, [&](auto* p) { return load_n<V>(p + i, n); });
-    store_n(y + i, f(x), n);
+    store_n(y + i, apply(x, i), n);
   }
 
   template <bool past_cache>
@@ -60,7 +71,7 @@ template <class F, class T>
 int map(const MapArgs& a) {
   using L = map_loop<F, T>;
   using Out = typename L::Out;
-  const L loop{F(a.params), a.in, static_cast<Out*>(a.out)};
+  const L loop{F(a.params), a, static_cast<Out*>(a.out)};
   constexpr std::uintptr_t line = sizeof(packed_t<typename L::V, Out>);
   const std::uintptr_t past = reinterpret_cast<std::uintptr_t>(a.out) % line;
   if (a.stream && past % sizeof(Out) == 0) {

@@ -45,6 +45,7 @@ struct vmask {
 template <class T, int N>
 struct vec {
   typedef T raw __attribute__((vector_size(N * sizeof(T))));
+  using element = T;
   using mask = vmask<int(sizeof(T)), N>;
   raw v;
 
@@ -142,6 +143,15 @@ DLK_FN vec<double, 2> fma(vec<double, 2> a, vec<double, 2> b, vec<double, 2> c) 
 DLK_FN vec<float, 4> sqrt(vec<float, 4> a) { return {(vec<float, 4>::raw)vsqrtq_f32((float32x4_t)a.v)}; }
 DLK_FN vec<double, 2> sqrt(vec<double, 2> a) { return {(vec<double, 2>::raw)vsqrtq_f64((float64x2_t)a.v)}; }
 #endif
+
+// For kernels/philox.h: even and odd lanes multiplied apart, then put together again.
+template <int N>
+DLK_FN void multiply_wide(vec<std::uint32_t, N> a, std::uint32_t b, vec<std::uint32_t, N>& high, vec<std::uint32_t, N>& low) {
+  typedef std::uint64_t wide __attribute__((vector_size(N * 4)));
+  const wide even = ((wide)a.v & 0xffffffffu) * b, odd = ((wide)a.v >> 32) * b;
+  high.v = (typename vec<std::uint32_t, N>::raw)((even >> 32) | (odd & 0xffffffff00000000u));
+  low.v = a.v * b;
+}
 
 // The register an element type is computed in.
 template <class T>
@@ -271,7 +281,7 @@ DLK_FN V keep_n(V a, std::int64_t n, V fill) {
 template <class V>
 DLK_FN uint_t<V> iota() {
   uint_t<V> r;
-  for (int i = 0; i < lane<V>::size; ++i) r.v[i] = static_cast<typename int_of<sizeof(scalar_t<V>)>::type>(i);
+  for (int i = 0; i < lane<V>::size; ++i) r.v[i] = static_cast<typename uint_t<V>::element>(i);
   return r;
 }
 

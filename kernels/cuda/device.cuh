@@ -73,8 +73,8 @@ inline device current_device() {
   return {10 * major + minor, sms > 0 ? sms : 1};
 }
 
-inline std::int64_t at_most(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+DLK_FN std::int64_t at_most(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+DLK_FN std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Runs kernel(args) on the caller's stream and returns the error of the launch, 0 for none. Never waits.
 template <class... P, class... A>

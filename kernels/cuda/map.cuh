@@ -56,8 +56,8 @@ struct map_span {
 };
 
 template <class F, class T>
-__global__ void __launch_bounds__(kMapThreads) map_kernel(const __grid_constant__ map_span<F, T> a) {
-  constexpr int many = map_policy(DLK_CUDA_ARCH / 10).packets;
+__global__ void __launch_bounds__(kMapThreads) map_kernel(const map_span<F, T> __grid_constant__ a) {
+  constexpr int many = packets_in_flight(map_policy(DLK_CUDA_ARCH / 10), F::ins);
   const std::int64_t me = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x, all = std::int64_t(gridDim.x) * blockDim.x;
   for (std::int64_t i = me; i < a.packets; i += many * all) a.template whole<many>(i, all);
   const std::int64_t skip = a.packets * a.P;
@@ -68,8 +68,9 @@ template <class F, class T>
 int map(const MapArgs& a) {
   using Span = map_span<F, T>;
   if (a.n == 0) return 0;
-  Span s{F(a.params), {}, static_cast<typename Span::Out*>(a.out), a.n, lead(s.y), 0};
-  bool congruent = s.head <= a.n && aligned(s.y + s.head);
+  typename Span::Out* const y = static_cast<typename Span::Out*>(a.out);
+  Span s{F(a.params), {}, y, a.n, lead(y), 0};
+  bool congruent = s.head <= a.n && aligned(y + s.head);
   for (int k = 0; k < F::ins; ++k) s.in[k] = a.in[k];
   congruent = congruent && aligned(static_cast<const typename Span::In0*>(a.in[0]) + s.head);
   for (int k = 1; k < F::ins; ++k) congruent = congruent && aligned(static_cast<const T*>(a.in[k]) + s.head);
@@ -80,7 +81,7 @@ int map(const MapArgs& a) {
   }
   const device d = current_device();
   const MapPolicy policy = map_policy(d.cc);
-  const std::int64_t steps = s.packets > 0 ? ceil_div(s.packets, policy.packets) : a.n;
+  const std::int64_t steps = s.packets > 0 ? ceil_div(s.packets, packets_in_flight(policy, F::ins)) : a.n;
   const std::int64_t blocks = at_most(ceil_div(steps, kMapThreads), std::int64_t(d.sms) * policy.blocks_per_sm);
   return launch(map_kernel<F, T>, blocks, kMapThreads, 1, a.queue, s);
 }

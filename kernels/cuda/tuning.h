@@ -10,12 +10,13 @@ DLK_BEGIN
 
 // Elementwise loops: map, update.
 struct MapPolicy {
-  int packets;        // 16-byte loads in flight per thread and input
+  int loads;          // of 16 bytes in flight per thread
   int blocks_per_sm;  // upper bound of the grid; a thread then loops
 };
+constexpr int packets_in_flight(MapPolicy p, int inputs) { return p.loads > inputs ? p.loads / inputs : 1; }
 constexpr int kMapThreads = 256;
 constexpr MapPolicy map_policy(int cc) {
-  if (cc >= 100) return {4, 32};  // 8 TB/s over 148 SMs needs about 43 KB in flight on each
+  if (cc >= 100) return {4, 32};  // 8 TB/s over 148 SMs: about 43 KB in flight on each
   return {2, 32};
 }
 

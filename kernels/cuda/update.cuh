@@ -64,7 +64,7 @@ struct update_chunk {
 };
 
 template <class Op, class T>
-__global__ void __launch_bounds__(kMapThreads) update_kernel(const __grid_constant__ update_batch<Op> b) {
+__global__ void __launch_bounds__(kMapThreads) update_kernel(const update_batch<Op> __grid_constant__ b) {
   const Chunk& c = b.chunk[blockIdx.x / b.parts];
   const Op op = reinterpret_cast<const Op*>(b.op)[c.group];
   const update_chunk<Op, T> u{op, c};

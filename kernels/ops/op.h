@@ -30,6 +30,7 @@ namespace pass {
 template <int Ins>
 struct like {
   static constexpr int ins = Ins;
+  static constexpr bool random = false;
   template <class T>
   using first = T;
   template <class T>
@@ -70,6 +71,7 @@ template <class Op>
 struct loss : Op {
   static constexpr auto pass = "";
   static constexpr int ins = 2;
+  static constexpr bool random = false;
   template <class T>
   using first = T;
   template <class T>
@@ -85,6 +87,7 @@ template <class Op>
 struct loss_grad : Op {
   static constexpr auto pass = "grad";
   static constexpr int ins = 3;
+  static constexpr bool random = false;
   template <class T>
   using first = compute_t<T>;
   template <class T>

@@ -21,12 +21,12 @@ from ._runtime import (
     targets,
 )
 
-from .ops import cross_entropy, elu, gelu, leaky_relu, log_softmax, mse_loss, relu, sigmoid, silu, softmax, tanh
+from .ops import cross_entropy, dropout, elu, gelu, leaky_relu, log_softmax, mse_loss, relu, sigmoid, silu, softmax, tanh
 
 _LAZY = {"data", "init", "nn", "ops", "optim", "train"}
 
 __all__ = [
-    "__version__", "build_info", "cross_entropy", "elu", "gelu", "get_cmake_dir", "get_include", "get_num_threads", "get_target",
+    "__version__", "build_info", "cross_entropy", "dropout", "elu", "gelu", "get_cmake_dir", "get_include", "get_num_threads", "get_target",
     "leaky_relu", "log_softmax", "mse_loss", "relu", "set_num_threads", "set_target", "sigmoid", "silu", "softmax", "tanh", "targets",
     *sorted(_LAZY),
 ]  # fmt: skip

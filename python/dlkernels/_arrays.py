@@ -5,6 +5,7 @@ No array library is imported here: whoever passes a CuPy, PyTorch or JAX array h
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -64,11 +65,19 @@ def empty(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
     if library == "cupy":
         return sys.modules["cupy"].empty(shape, dtype=_dtype(dtype))
     if library in {"jax", "jaxlib"}:
-        return np.empty(shape, dtype=_dtype(dtype))  # finish() hands it to JAX
+        return _aligned(shape, _dtype(dtype))
     if hasattr(like, "__array_namespace__"):
         xp = like.__array_namespace__()
         return xp.empty(shape, dtype=getattr(xp, dtype), device=like.device)
     return np.empty(shape, dtype=_dtype(dtype))
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """A NumPy array on a 64-byte boundary: JAX adopts such memory without a copy."""
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def _dtype(name: str) -> np.dtype[Any]:
@@ -84,6 +93,33 @@ def finish(like: Any, result: Any) -> Any:
     if _library(like) in {"jax", "jaxlib"}:
         return sys.modules["jax"].numpy.asarray(result)
     return result
+
+
+def zeros_state(like: Any) -> Any:
+    """Zeros for optimizer state: float64 for float64 parameters, float32 for all others; C order, beside `like`."""
+    state = empty(like, tuple(like.shape), "float64" if str(like.dtype).endswith("float64") else "float32")
+    state[...] = 0
+    return state
+
+
+def copy(x: Any) -> Any:
+    """A copy in x's own library."""
+    return x.clone() if _library(x) == "torch" else x.copy()
+
+
+def copy_into(to: Any, source: Any) -> None:
+    """Copies values between arrays of any two libraries and dtypes."""
+    if _library(source) == "torch" and _library(to) != "torch":
+        source = source.detach().cpu().double().numpy()
+    elif _library(source) == "cupy" and _library(to) != "cupy":
+        source = source.get()
+    if _library(to) == "torch":
+        torch = sys.modules["torch"]
+        to.copy_(source if _library(source) == "torch" else torch.from_numpy(np.asarray(source, dtype=np.float64)))
+    elif _library(to) == "cupy":
+        to[...] = sys.modules["cupy"].asarray(source)
+    else:
+        to[...] = source
 
 
 class _Memory:

@@ -21,6 +21,8 @@ core._set_array_helpers(_arrays)
 
 registry: dict[str, Any] = {}
 
+Engine = core.Engine
+
 Definition = Callable[..., Any]
 _Parameters = list[tuple[str, bool, bool]]  # name, required, keyword only
 
@@ -135,6 +137,31 @@ _ROWS_BACKWARD = """
 dx, the gradient of {name} with respect to x, from the output y of the forward pass.
 
 dy and y are of one shape and dtype. ``out`` may be dy or y itself.
+"""
+
+
+def random_op(*, ulp: float, source: str) -> Callable[[Definition], Any]:
+    """An elementwise op that draws one random word per element; its gradient is the same function of dy."""
+
+    def decorate(definition: Definition) -> Any:
+        name = definition.__name__
+        signature = inspect.signature(definition)
+        shape = _signature("(dy, p=0.5, *, seed, offset=0, out=None)")
+        call = core._make_random(name, _parameters(signature), name, "x")
+        backward = core._make_random(f"{name}.backward", _parameters(shape), name, "dy")
+        _dress(backward, f"{name}.backward", shape, _RANDOM_BACKWARD.format(name=name), ulp=ulp)
+        _dress(
+            call, name, signature, definition.__doc__ or "", kind="random", ulp=ulp, source=source, domain=(-100.0, 100.0),
+            reference=_quiet(definition), backward=backward,
+        )  # fmt: skip
+        registry[name] = call
+        return call
+
+    return decorate
+
+
+_RANDOM_BACKWARD = """
+dx, the gradient of {name} with respect to x: the same mask and scale applied to dy. ``out`` may be dy itself.
 """
 
 

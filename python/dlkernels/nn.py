@@ -225,7 +225,7 @@ class LeakyReLU(Activation):
     """
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        super().__init__("leaky_relu", from_output=negative_slope >= 0, negative_slope=negative_slope)
+        super().__init__("leaky_relu", from_output=negative_slope > 0, negative_slope=negative_slope)
 
 
 class Sigmoid(Activation):
@@ -260,4 +260,4 @@ class ELU(Activation):
     """x where x > 0, else alpha (e^x - 1)."""
 
     def __init__(self, alpha: float = 1.0) -> None:
-        super().__init__("elu", from_output=alpha >= 0, alpha=alpha)
+        super().__init__("elu", from_output=alpha > 0, alpha=alpha)

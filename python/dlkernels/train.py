@@ -23,6 +23,8 @@ from functools import partial
 from os import PathLike
 from typing import Any
 
+import numpy as np
+
 import dlkernels as dk
 from dlkernels.callbacks import (
     Callback,
@@ -219,7 +221,8 @@ def fit(
             group["lr"] = float(lr)
     step = _Step(run, criterion, chosen, lr if callable(lr) else None)
     report = reporter(verbose)
-    with deferred_interrupt() as interrupted:
+    # A run that diverges says so in its loss; NumPy need not warn of every overflow on the way there.
+    with deferred_interrupt() as interrupted, np.errstate(over="ignore", invalid="ignore"):
         report.begin(epochs, -(-count // batch_size))
         try:
             run.tell("on_fit_begin")

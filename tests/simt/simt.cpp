@@ -129,14 +129,25 @@ std::mutex report_lock;
   std::_Exit(3);
 }
 
-void run_thread() {
+void end_thread(Block& b);
+bool next_is_fresh(Block& b);
+
+// Runs the current thread to its end, then fresh ones on the same stack, as long as they are next.
+void run_threads() {
   Block& b = *block;
-  b.grid->call(b.grid->what);
-  b.self().state = State::done;
-  if (_setjmp(b.self().worker->parked) == 0) _longjmp(b.scheduler, 1);
+  Worker* w = b.self().worker;
+  for (;;) {
+    b.grid->call(b.grid->what);
+    end_thread(b);
+    if (!next_is_fresh(b)) break;
+    b.current = b.ready[b.next++];
+    b.self().worker = w;
+  }
+  workers.free.push_back(w);
+  if (_setjmp(w->parked) == 0) _longjmp(b.scheduler, 1);
 }
 void worker_main() {
-  for (;;) run_thread();
+  for (;;) run_threads();
 }
 
 // Back to the scheduler, until the scheduler comes back.
@@ -163,6 +174,15 @@ void check_block_barrier(Block& b) {
     ++b.clock;
     wake(b, 0, b.threads(), State::at_block);
   }
+}
+
+bool next_is_fresh(Block& b) { return b.next < b.ready.size() && b.fibers[std::size_t(b.ready[b.next])].state == State::fresh; }
+void end_thread(Block& b) {
+  b.self().state = State::done;
+  ++b.done;
+  ++b.warp().done;
+  if (b.warp().waiting > 0) die("a thread ended while others of its warp wait for it");
+  check_block_barrier(b);
 }
 
 void start(Block& b, int t) {
@@ -228,13 +248,6 @@ void run_block(Block& b, std::unique_lock<std::mutex>& baton) {
       start(b, t);
     } else {
       resume(b, t);
-    }
-    if (f.state == State::done) {
-      workers.free.push_back(f.worker);
-      ++b.done;
-      ++b.warp().done;
-      if (b.warp().waiting > 0) die("a thread ended while others of its warp wait for it");
-      check_block_barrier(b);
     }
     if (b.next > 4096) {
       b.ready.erase(b.ready.begin(), b.ready.begin() + std::ptrdiff_t(b.next));

@@ -5,8 +5,9 @@ from __future__ import annotations
 from .._op import registry
 from .activations import elu, gelu, leaky_relu, relu, sigmoid, silu, tanh
 from .losses import cross_entropy, mse_loss
+from .random import dropout
 from .rows import log_softmax, softmax
 
 __all__ = [
-    "cross_entropy", "elu", "gelu", "leaky_relu", "log_softmax", "mse_loss", "registry", "relu", "sigmoid", "silu", "softmax", "tanh",
+    "cross_entropy", "dropout", "elu", "gelu", "leaky_relu", "log_softmax", "mse_loss", "registry", "relu", "sigmoid", "silu", "softmax", "tanh",
 ]  # fmt: skip

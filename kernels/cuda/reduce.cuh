@@ -1,0 +1,222 @@
+// Sums over a whole array in canonical order, one partial sum per block, with the gradient written in the same pass where it is wanted:
+// a warp owns a block. Also the sum of the partial sums (the next level of the same rule), and the scan of class ids that a
+// classification loss begins with. No atomics: the same bits from run to run, and the CPU's.
+#pragma once
+#include "canonical.cuh"
+
+DLK_BEGIN
+
+// Eight elements of a chunk of 256 that has n elements, in layout P; absent ones are 0.
+template <int P, class T>
+DLK_DEVICE void load_chunk(T (&x)[kHeld], const T* p, std::int64_t n) {
+#pragma unroll
+  for (int r = 0; r < kHeld; r += P) {
+    const int at = lane_of<P>(r, lane_id());
+    if (P > 1 && at + P <= n) {
+      const packet<T, P> v = load_packet<P>(p + at);
+      for (int e = 0; e < P; ++e) x[r + e] = v.v[e];
+    } else {
+      for (int e = 0; e < P; ++e) x[r + e] = at + e < n ? p[at + e] : T{};
+    }
+  }
+}
+template <int P, class T>
+DLK_DEVICE void store_chunk(T* p, const T (&x)[kHeld], std::int64_t n) {
+#pragma unroll
+  for (int r = 0; r < kHeld; r += P) {
+    const int at = lane_of<P>(r, lane_id());
+    if (P > 1 && at + P <= n) {
+      packet<T, P> v;
+      for (int e = 0; e < P; ++e) v.v[e] = x[r + e];
+      store_packet(p + at, v);
+    } else {
+      for (int e = 0; e < P; ++e) {
+        if (at + e < n) p[at + e] = x[r + e];
+      }
+    }
+  }
+}
+
+// What is summed. A loss of two inputs, with its gradient if dx is not null ...
+template <class Op, class T>
+struct loss_terms {
+  using S = compute_t<T>;
+  static constexpr int P = kPacket<T>;
+  Op op;
+  const T* p;
+  const T* t;
+  T* dx;
+  const void* upstream;
+  const void* divisor;
+  double count;
+
+  bool packets() const { return aligned(p) && aligned(t) && aligned(dx); }
+  DLK_DEVICE S flowing_in() const {
+    return (upstream == nullptr ? S(1) : *static_cast<const S*>(upstream)) / dlk::DLK_TARGET::divisor<S>(*this);
+  }
+  // the terms of the chunk at i, which has n elements
+  template <int Q>
+  DLK_DEVICE void chunk(S (&v)[kHeld], std::int64_t i, std::int64_t n, S g) const {
+    T a[kHeld], b[kHeld], d[kHeld];
+    load_chunk<Q>(a, p + i, n);
+    load_chunk<Q>(b, t + i, n);
+#pragma unroll
+    for (int r = 0; r < kHeld; ++r) v[r] = op(to_compute(a[r]), to_compute(b[r]));
+    if (dx == nullptr) return;
+#pragma unroll
+    for (int r = 0; r < kHeld; ++r) d[r] = to_storage<T>(op.grad(g, to_compute(a[r]), to_compute(b[r])));
+    store_chunk<Q>(dx + i, d, n);
+  }
+  DLK_DEVICE S finish(S sum) const { return sum; }
+};
+
+// ... or values of the compute type: block results, or losses of rows. A sum of one block is divided: that is the mean.
+template <class Type>
+struct plain_terms {
+  using S = Type;
+  static constexpr int P = kPacket<S>;
+  const S* x;
+  const void* divisor;
+  double count;
+  bool last;
+
+  bool packets() const { return aligned(x); }
+  DLK_DEVICE S flowing_in() const { return S(0); }
+  template <int Q>
+  DLK_DEVICE void chunk(S (&v)[kHeld], std::int64_t i, std::int64_t n, S) const {
+    load_chunk<Q>(v, x + i, n);
+  }
+  DLK_DEVICE S finish(S sum) const { return last ? sum / dlk::DLK_TARGET::divisor<S>(*this) : sum; }
+};
+
+template <int Q, class Terms>
+DLK_DEVICE typename Terms::S block_sum(const Terms& a, std::int64_t first, std::int64_t n, typename Terms::S g) {
+  using S = typename Terms::S;
+  S sum[kHeld];
+  for (int r = 0; r < kHeld; ++r) sum[r] = S(-0.0);
+#pragma unroll 2
+  for (std::int64_t i = 0; i < n; i += kLanes) {
+    S v[kHeld];
+    a.template chunk<Q>(v, first + i, n - i, g);
+#pragma unroll
+    for (int r = 0; r < kHeld; ++r) sum[r] = sum[r] + (i + lane_of<Q>(r, lane_id()) < n ? v[r] : S(-0.0));
+  }
+  return fold<Q>(sum);
+}
+
+template <class Terms>
+__global__ void __launch_bounds__(kReduceThreads) reduce_kernel(const Terms __grid_constant__ a, std::int64_t n, bool packets, typename Terms::S* partial) {
+  using S = typename Terms::S;
+  const std::int64_t warp = (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp, warps = std::int64_t(gridDim.x) * blockDim.x / kWarp;
+  const S g = a.flowing_in();
+  for (std::int64_t b = warp; b * kBlock < n; b += warps) {
+    const std::int64_t first = b * kBlock, count = n - first < kBlock ? n - first : kBlock;
+    const S sum = packets ? block_sum<Terms::P>(a, first, count, g) : block_sum<1>(a, first, count, g);
+    if (lane_id() == 0) partial[b] = a.finish(sum);
+  }
+  if (n == 0 && warp == 0 && lane_id() == 0) partial[0] = a.finish(S(0));
+}
+
+template <class Terms>
+int reduce_with(const Terms& terms, const ReduceArgs& a) {
+  const std::int64_t warps = a.n == 0 ? 1 : ceil_div(a.n, kBlock);
+  const std::int64_t blocks = at_most(ceil_div(warps * kWarp, kReduceThreads), std::int64_t(current_device().sms) * kReduceBlocksPerSm);
+  return launch(reduce_kernel<Terms>, blocks, kReduceThreads, 1, a.queue, terms, a.n, terms.packets(), static_cast<typename Terms::S*>(a.partial));
+}
+
+template <class Op, class T>
+int reduce(const ReduceArgs& a) {
+  if (a.n == 0) return 0;
+  return reduce_with(loss_terms<Op, T>{Op(a.params), static_cast<const T*>(a.in[0]), static_cast<const T*>(a.in[1]), static_cast<T*>(a.out), a.upstream,
+                                       a.divisor, a.count},
+                     a);
+}
+template <class S>
+int sum(const ReduceArgs& a) {
+  return reduce_with(plain_terms<S>{static_cast<const S*>(a.in[0]), a.divisor, a.count, a.n <= kBlock}, a);
+}
+
+// --- class ids ---------------------------------------------------------------------------------------------------------------
+
+template <class S>
+struct label_shared {
+  S sum[kLabelThreads / kWarp];
+  long long valid[kLabelThreads / kWarp], bad[kLabelThreads / kWarp];
+  ladder<S> above;
+};
+
+// Are all class ids in range, and what do the rows that count weigh together? One thread block: an id is read once, and the order of the
+// sum is the canonical one. With an id out of range, the total is NaN and `bad` the first such row.
+template <class T>
+__global__ void __launch_bounds__(kLabelThreads) label_kernel(const LabelArgs __grid_constant__ a) {
+  using S = compute_t<T>;
+  constexpr int warps = kLabelThreads / kWarp;
+  constexpr long long none = 0x7fffffffffffffffll;
+  __shared__ label_shared<S> shared;
+  const int warp = int(threadIdx.x) / kWarp;
+  long long valid = 0, bad = none;
+  if (warp == 0) shared.above.begin();
+  for (std::int64_t batch = 0; batch * kBlock < a.n; batch += warps) {
+    const std::int64_t first = (batch + warp) * kBlock;
+    S sum[kHeld];
+    for (int r = 0; r < kHeld; ++r) sum[r] = S(-0.0);
+    for (std::int64_t i = first; i < a.n && i < first + kBlock; i += kLanes) {
+#pragma unroll
+      for (int r = 0; r < kHeld; ++r) {
+        const std::int64_t row = i + lane_of<1>(r, lane_id());
+        if (row >= a.n) continue;
+        const std::int64_t y = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[row] : static_cast<const std::int32_t*>(a.label)[row];
+        if (y == a.ignore) continue;
+        if (y < 0 || y >= a.classes) {
+          bad = row < bad ? row : bad;
+          continue;
+        }
+        ++valid;
+        if (a.weight != nullptr) sum[r] = sum[r] + to_compute(static_cast<const T*>(a.weight)[y]);
+      }
+    }
+    const S of_block = fold<1>(sum);
+    if (lane_id() == 0) shared.sum[warp] = of_block;
+    __syncthreads();
+    if (warp == 0) shared.above.push(batch, warps, shared.sum[lane_id()]);
+    __syncthreads();
+  }
+  for (int distance = kWarp / 2; distance >= 1; distance /= 2) {
+    const long long other = from_thread(bad, distance);
+    valid += from_thread(valid, distance);
+    bad = other < bad ? other : bad;
+  }
+  if (lane_id() == 0) {
+    shared.valid[warp] = valid;
+    shared.bad[warp] = bad;
+  }
+  __syncthreads();
+  if (warp != 0) return;
+  const S weighed = shared.above.total(ceil_div(a.n, kBlock));
+  if (lane_id() != 0) return;
+  for (int w = 1; w < warps; ++w) {
+    valid += shared.valid[w];
+    bad = shared.bad[w] < bad ? shared.bad[w] : bad;
+  }
+  const S total = valid == 0 ? S(0) : a.weight == nullptr ? S(valid) : weighed;
+  *static_cast<S*>(a.total) = bad == none ? total : S(__builtin_nan(""));
+  *a.bad = bad == none ? -1 : bad;
+}
+
+template <class T>
+int labels(const LabelArgs& a) {
+  return launch(label_kernel<T>, 1, kLabelThreads, 1, a.queue, a);
+}
+
+template <class L>
+struct reduce_table;
+template <class... Op>
+struct reduce_table<list<Op...>> {
+  static constexpr Entry<ReduceArgs> rows[] = {
+      {"sum", "", 1, 0, {sum<f32>, sum<f64>, sum<f32>, sum<f32>}},
+      {Op::name, "", 2, Op::count, {reduce<Op, f32>, reduce<Op, f64>, reduce<Op, f16>, reduce<Op, bf16>}}...};
+};
+
+inline constexpr Entry<LabelArgs> label_rows[] = {{"labels", "", 1, 0, {labels<f32>, labels<f64>, labels<f16>, labels<bf16>}}};
+
+DLK_END
