@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "../check.h"
+#include "../cross_entropy.h"
 #include "../target.h"
 #include "executors.h"
 
@@ -128,7 +129,6 @@ struct ElementwiseLoss : LossExecutor {
 
 // cross_entropy(input, target, weight, ignore_index, label_smoothing, reduction, axis)
 struct CrossEntropy : LossExecutor {
-  int plain = 0, smooth = 0, soft = 0;
   std::size_t weight_slot = 0, ignore_slot = 0, smoothing_slot = 0, axis_slot = 0;
 
   py::object operator()(PyObject* const* slot) const override {
@@ -136,59 +136,24 @@ struct CrossEntropy : LossExecutor {
     Array input, target, weight;
     read_array(input, slot[input_slot], name, "input");
     read_array(target, slot[target_slot], name, "target");
-    check::floating(name, "input", input.view);
-    check::same_device(name, "target", target.view, "input", input.view);
-    const int axis = the_axis(slot, input.view);
-    const std::int64_t classes = input.view.ndim == 0 ? 1 : input.view.shape[axis];
-    TensorView per_row;  // the shape of what there is one of for each row
-    per_row.ndim = 0;
-    for (int d = 0; d < input.view.ndim; ++d) {
-      if (d != axis) per_row.shape[per_row.ndim++] = input.view.shape[d];
-    }
-    LossCall call{};
-    call.class_ids = !is_float(target.view.element);
-    if (call.class_ids) {
-      check::class_ids(name, "target", target.view);
-      check::same_shape(name, "target", target.view, "input without its class axis", per_row);
-    } else {
-      check::same_element(name, "target", target.view, "input", input.view.element);
-      check::same_shape(name, "target", target.view, "input", input.view);
-    }
     std::vector<std::pair<const Array*, const char*>> reads = {{&target, "target"}};
-    if (given(slot[weight_slot])) {
+    const bool weighted = given(slot[weight_slot]);
+    if (weighted) {
       read_array(weight, slot[weight_slot], name, "weight");
-      check::same_device(name, "weight", weight.view, "input", input.view);
-      check::same_element(name, "weight", weight.view, "input", input.view.element);
-      if (weight.view.ndim != 1 || weight.view.shape[0] != classes) {
-        check::fail_value(op + ": weight must have shape (" + std::to_string(classes) + ",), one per class, got " + shape_text(weight.view) + ".");
-      }
-      call.weight = &weight.view;
       reads.emplace_back(&weight, "weight");
     }
-    const double params[] = {smoothing(slot), static_cast<double>(classes)};
-    call.op = name;
-    call.index = !call.class_ids ? soft : params[0] > 0 ? smooth : plain;
-    call.dtype = dtype_of(input.view.element);
-    call.input = &input.view;
-    call.target = &target.view;
-    call.reduction = reduction(slot);
-    call.params = params;
-    call.axis = axis;
-    call.ignore = slot[ignore_slot] == nullptr ? -100 : integer_argument(slot[ignore_slot], name, "ignore_index");
-    return finish(slot, input, call, per_row.ndim, per_row.shape, reads, run_row_loss);
+    const std::int64_t ignore = slot[ignore_slot] == nullptr ? -100 : integer_argument(slot[ignore_slot], name, "ignore_index");
+    const double smoothing = slot[smoothing_slot] == nullptr ? 0 : real_argument(slot[smoothing_slot], name, "label_smoothing");
+    CrossEntropyCall c;
+    prepare_cross_entropy(c, name, input.view, target.view, weighted ? &weight.view : nullptr, the_axis(slot, input.view), ignore, smoothing,
+                          reduction(slot));
+    return finish(slot, input, c.call, c.per_row.ndim, c.per_row.shape, reads, run_row_loss);
   }
 
   // Classes are on dimension 1; a single vector of logits has them on dimension 0, as in PyTorch.
   int the_axis(PyObject* const* slot, const TensorView& input) const {
     if (slot[axis_slot] == nullptr) return input.ndim < 2 ? 0 : 1;
     return check::axis(op.c_str(), integer_argument(slot[axis_slot], op.c_str(), "axis"), input);
-  }
-
-  double smoothing(PyObject* const* slot) const {
-    if (slot[smoothing_slot] == nullptr) return 0;
-    const double e = real_argument(slot[smoothing_slot], op.c_str(), "label_smoothing");
-    if (!(e >= 0 && e <= 1)) check::fail_value(op + ": label_smoothing must be in [0, 1], got " + std::to_string(e) + ".");
-    return e;
   }
 };
 
@@ -227,9 +192,6 @@ void init_losses(py::module_& m) {
     e->ignore_slot = spec.slot("ignore_index");
     e->smoothing_slot = spec.slot("label_smoothing");
     e->axis_slot = spec.slot("axis");
-    e->plain = find_rows("cross_entropy", "");
-    e->smooth = find_rows("cross_entropy.smooth", "");
-    e->soft = find_rows("cross_entropy.soft", "");
     return make_call(name, std::move(spec.signature), std::move(e));
   });
 }

@@ -96,29 +96,30 @@ DLK_FN vec<T, N> select(vmask<int(sizeof(T)), N> m, vec<T, N> a, vec<T, N> b) {
   return {m.m ? a.v : b.v};
 }
 template <class T, int N>
-DLK_FN vec<T, N> min(vec<T, N> a, vec<T, N> b) {
-  return {a.v < b.v ? a.v : b.v};
-}
-template <class T, int N>
-DLK_FN vec<T, N> max(vec<T, N> a, vec<T, N> b) {
-  return {a.v > b.v ? a.v : b.v};
-}
-template <class T, int N>
 DLK_FN uint_t<vec<T, N>> bits(vec<T, N> a) {
   return {(typename uint_t<vec<T, N>>::raw)a.v};
 }
 
-// The native registers of this target: the only overloads of fma and sqrt on vectors.
+// The native registers of this target. min and max are spelled out because GCC 12 compiles a < b ? a : b on vectors to a compare and a
+// blend; the instructions mean the same, the second operand when either is NaN.
 #if defined(__AVX512F__)
 DLK_FN vec<float, 16> fma(vec<float, 16> a, vec<float, 16> b, vec<float, 16> c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 DLK_FN vec<double, 8> fma(vec<double, 8> a, vec<double, 8> b, vec<double, 8> c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
 DLK_FN vec<float, 16> sqrt(vec<float, 16> a) { return {_mm512_sqrt_ps(a.v)}; }
 DLK_FN vec<double, 8> sqrt(vec<double, 8> a) { return {_mm512_sqrt_pd(a.v)}; }
+DLK_FN vec<float, 16> min(vec<float, 16> a, vec<float, 16> b) { return {_mm512_min_ps(a.v, b.v)}; }
+DLK_FN vec<double, 8> min(vec<double, 8> a, vec<double, 8> b) { return {_mm512_min_pd(a.v, b.v)}; }
+DLK_FN vec<float, 16> max(vec<float, 16> a, vec<float, 16> b) { return {_mm512_max_ps(a.v, b.v)}; }
+DLK_FN vec<double, 8> max(vec<double, 8> a, vec<double, 8> b) { return {_mm512_max_pd(a.v, b.v)}; }
 #elif defined(__AVX2__)
 DLK_FN vec<float, 8> fma(vec<float, 8> a, vec<float, 8> b, vec<float, 8> c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 DLK_FN vec<double, 4> fma(vec<double, 4> a, vec<double, 4> b, vec<double, 4> c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
 DLK_FN vec<float, 8> sqrt(vec<float, 8> a) { return {_mm256_sqrt_ps(a.v)}; }
 DLK_FN vec<double, 4> sqrt(vec<double, 4> a) { return {_mm256_sqrt_pd(a.v)}; }
+DLK_FN vec<float, 8> min(vec<float, 8> a, vec<float, 8> b) { return {_mm256_min_ps(a.v, b.v)}; }
+DLK_FN vec<double, 4> min(vec<double, 4> a, vec<double, 4> b) { return {_mm256_min_pd(a.v, b.v)}; }
+DLK_FN vec<float, 8> max(vec<float, 8> a, vec<float, 8> b) { return {_mm256_max_ps(a.v, b.v)}; }
+DLK_FN vec<double, 4> max(vec<double, 4> a, vec<double, 4> b) { return {_mm256_max_pd(a.v, b.v)}; }
 #elif defined(__x86_64__)
 // x86 without FMA: libm's exact emulation, lane by lane. Slow, and the same bits.
 DLK_FN vec<float, 4> fma(vec<float, 4> a, vec<float, 4> b, vec<float, 4> c) {
@@ -133,6 +134,10 @@ DLK_FN vec<double, 2> fma(vec<double, 2> a, vec<double, 2> b, vec<double, 2> c) 
 }
 DLK_FN vec<float, 4> sqrt(vec<float, 4> a) { return {_mm_sqrt_ps(a.v)}; }
 DLK_FN vec<double, 2> sqrt(vec<double, 2> a) { return {_mm_sqrt_pd(a.v)}; }
+DLK_FN vec<float, 4> min(vec<float, 4> a, vec<float, 4> b) { return {_mm_min_ps(a.v, b.v)}; }
+DLK_FN vec<double, 2> min(vec<double, 2> a, vec<double, 2> b) { return {_mm_min_pd(a.v, b.v)}; }
+DLK_FN vec<float, 4> max(vec<float, 4> a, vec<float, 4> b) { return {_mm_max_ps(a.v, b.v)}; }
+DLK_FN vec<double, 2> max(vec<double, 2> a, vec<double, 2> b) { return {_mm_max_pd(a.v, b.v)}; }
 #elif defined(__aarch64__)
 DLK_FN vec<float, 4> fma(vec<float, 4> a, vec<float, 4> b, vec<float, 4> c) {
   return {(vec<float, 4>::raw)vfmaq_f32((float32x4_t)c.v, (float32x4_t)a.v, (float32x4_t)b.v)};
@@ -142,15 +147,34 @@ DLK_FN vec<double, 2> fma(vec<double, 2> a, vec<double, 2> b, vec<double, 2> c) 
 }
 DLK_FN vec<float, 4> sqrt(vec<float, 4> a) { return {(vec<float, 4>::raw)vsqrtq_f32((float32x4_t)a.v)}; }
 DLK_FN vec<double, 2> sqrt(vec<double, 2> a) { return {(vec<double, 2>::raw)vsqrtq_f64((float64x2_t)a.v)}; }
+template <class T, int N>  // vminq would return NaN
+DLK_FN vec<T, N> min(vec<T, N> a, vec<T, N> b) {
+  return {a.v < b.v ? a.v : b.v};
+}
+template <class T, int N>
+DLK_FN vec<T, N> max(vec<T, N> a, vec<T, N> b) {
+  return {a.v > b.v ? a.v : b.v};
+}
 #endif
 
 // For kernels/philox.h: even and odd lanes multiplied apart, then put together again.
 template <int N>
 DLK_FN void multiply_wide(vec<std::uint32_t, N> a, std::uint32_t b, vec<std::uint32_t, N>& high, vec<std::uint32_t, N>& low) {
   typedef std::uint64_t wide __attribute__((vector_size(N * 4)));
+#if defined(__AVX512F__)
+  const __m512i times = _mm512_set1_epi64(b);
+  const wide even = (wide)_mm512_mul_epu32((__m512i)a.v, times), odd = (wide)_mm512_mul_epu32((__m512i)((wide)a.v >> 32), times);
+#elif defined(__AVX2__)
+  const __m256i times = _mm256_set1_epi64x(b);
+  const wide even = (wide)_mm256_mul_epu32((__m256i)a.v, times), odd = (wide)_mm256_mul_epu32((__m256i)((wide)a.v >> 32), times);
+#elif defined(__x86_64__)
+  const __m128i times = _mm_set1_epi64x(b);
+  const wide even = (wide)_mm_mul_epu32((__m128i)a.v, times), odd = (wide)_mm_mul_epu32((__m128i)((wide)a.v >> 32), times);
+#else
   const wide even = ((wide)a.v & 0xffffffffu) * b, odd = ((wide)a.v >> 32) * b;
+#endif
   high.v = (typename vec<std::uint32_t, N>::raw)((even >> 32) | (odd & 0xffffffff00000000u));
-  low.v = a.v * b;
+  low.v = (typename vec<std::uint32_t, N>::raw)((even & 0xffffffffu) | (odd << 32));
 }
 
 // The register an element type is computed in.

@@ -13,6 +13,24 @@
 
 #define DLK_DEVICE __device__ __forceinline__
 
+// CUDA declares its cluster intrinsics from sm_90 on only. Before, these templates are what a call finds: a cluster is one block.
+template <class = void>
+DLK_DEVICE unsigned __clusterSizeInBlocks() {
+  return 1;
+}
+template <class = void>
+DLK_DEVICE unsigned __clusterRelativeBlockRank() {
+  return 0;
+}
+template <class = void>
+DLK_DEVICE void __cluster_barrier_arrive() {}
+template <class = void>
+DLK_DEVICE void __cluster_barrier_wait() {}
+template <class = void>
+DLK_DEVICE void* __cluster_map_shared_rank(const void* p, unsigned) {
+  return const_cast<void*>(p);
+}
+
 DLK_BEGIN
 
 constexpr int kWarp = 32;
@@ -58,6 +76,31 @@ template <class S, class Args>
 DLK_DEVICE S divisor(const Args& a) {
   return a.divisor == nullptr ? S(a.count) : *static_cast<const S*>(a.divisor);
 }
+
+// --- thread blocks that work together ----------------------------------------------------------------------------------------
+
+struct block_cluster {
+  int size = int(__clusterSizeInBlocks()), rank = int(__clusterRelativeBlockRank());
+
+  // All threads of the cluster meet; with one block, only if it is more than a block's own __syncthreads would order anyway.
+  DLK_DEVICE void meet_others() const {
+    if (size == 1) return;
+    __cluster_barrier_arrive();
+    __cluster_barrier_wait();
+  }
+  DLK_DEVICE void meet() const {
+    if (size == 1) {
+      __syncthreads();
+    } else {
+      meet_others();
+    }
+  }
+  // the same variable in the shared memory of another block
+  template <class T>
+  DLK_DEVICE T* peer(T* mine, int block) const {
+    return size == 1 ? mine : static_cast<T*>(__cluster_map_shared_rank(mine, unsigned(block)));
+  }
+};
 
 // --- launches --------------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 // packets, then computes. Elements before the first 16-byte boundary and after the last packet go one by one; so does everything when
 // the arrays do not reach a boundary at the same element.
 #pragma once
+#include "../philox.h"
 #include "device.cuh"
 
 DLK_BEGIN
@@ -16,10 +17,21 @@ struct map_span {
   F f;
   const void* in[F::ins];
   Out* y;
-  std::int64_t n, head, packets;  // elements; of them before the first packet; whole packets
+  std::int64_t n, head, packets;     // elements; of them before the first packet; whole packets
+  std::int64_t origin;               // index of element 0 in the whole array
+  std::uint64_t seed, offset;
 
   DLK_DEVICE const In0* first() const { return static_cast<const In0*>(in[0]); }
   DLK_DEVICE const T* other(int k) const { return static_cast<const T*>(in[k]); }
+
+  // The op at element i; random ops are told the word that belongs to it.
+  DLK_DEVICE S apply(const S* v, std::int64_t i) const {
+    if constexpr (F::random) {
+      return f(v, random_words<S>(seed, offset, std::uint64_t(origin + i), uint_t<S>(0)));
+    } else {
+      return f(v);
+    }
+  }
 
   // packets i, i + stride, ... : all loads, then all stores
   template <int many>
@@ -42,7 +54,7 @@ struct map_span {
       for (int e = 0; e < P; ++e) {
         S v[F::ins] = {to_compute(x0[u].v[e])};
         for (int k = 1; k < F::ins; ++k) v[k] = to_compute(x[u][k].v[e]);
-        r.v[e] = to_storage<Out>(f(v));
+        r.v[e] = to_storage<Out>(apply(v, head + at * P + e));
       }
       store_packet(y + head + at * P, r);
     }
@@ -51,7 +63,7 @@ struct map_span {
   DLK_DEVICE void one(std::int64_t i) const {
     S v[F::ins] = {to_compute(first()[i])};
     for (int k = 1; k < F::ins; ++k) v[k] = to_compute(other(k)[i]);
-    y[i] = to_storage<Out>(f(v));
+    y[i] = to_storage<Out>(apply(v, i));
   }
 };
 
@@ -69,7 +81,7 @@ int map(const MapArgs& a) {
   using Span = map_span<F, T>;
   if (a.n == 0) return 0;
   typename Span::Out* const y = static_cast<typename Span::Out*>(a.out);
-  Span s{F(a.params), {}, y, a.n, lead(y), 0};
+  Span s{F(a.params), {}, y, a.n, lead(y), 0, a.first, a.seed, a.offset};
   bool congruent = s.head <= a.n && aligned(y + s.head);
   for (int k = 0; k < F::ins; ++k) s.in[k] = a.in[k];
   congruent = congruent && aligned(static_cast<const typename Span::In0*>(a.in[0]) + s.head);

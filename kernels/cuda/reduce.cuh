@@ -12,12 +12,14 @@ DLK_DEVICE void load_chunk(T (&x)[kHeld], const T* p, std::int64_t n) {
 #pragma unroll
   for (int r = 0; r < kHeld; r += P) {
     const int at = lane_of<P>(r, lane_id());
-    if (P > 1 && at + P <= n) {
-      const packet<T, P> v = load_packet<P>(p + at);
-      for (int e = 0; e < P; ++e) x[r + e] = v.v[e];
-    } else {
-      for (int e = 0; e < P; ++e) x[r + e] = at + e < n ? p[at + e] : T{};
+    if constexpr (P > 1) {
+      if (at + P <= n) {
+        const packet<T, P> v = load_packet<P>(p + at);
+        for (int e = 0; e < P; ++e) x[r + e] = v.v[e];
+        continue;
+      }
     }
+    for (int e = 0; e < P; ++e) x[r + e] = at + e < n ? p[at + e] : T{};
   }
 }
 template <int P, class T>
@@ -25,14 +27,16 @@ DLK_DEVICE void store_chunk(T* p, const T (&x)[kHeld], std::int64_t n) {
 #pragma unroll
   for (int r = 0; r < kHeld; r += P) {
     const int at = lane_of<P>(r, lane_id());
-    if (P > 1 && at + P <= n) {
-      packet<T, P> v;
-      for (int e = 0; e < P; ++e) v.v[e] = x[r + e];
-      store_packet(p + at, v);
-    } else {
-      for (int e = 0; e < P; ++e) {
-        if (at + e < n) p[at + e] = x[r + e];
+    if constexpr (P > 1) {
+      if (at + P <= n) {
+        packet<T, P> v;
+        for (int e = 0; e < P; ++e) v.v[e] = x[r + e];
+        store_packet(p + at, v);
+        continue;
       }
+    }
+    for (int e = 0; e < P; ++e) {
+      if (at + e < n) p[at + e] = x[r + e];
     }
   }
 }

@@ -18,15 +18,16 @@ struct reduced {
 template <int Sign = 1, class V>
 DLK_FN reduced<V> reduce(V x, int offset) {
   const V shift = V(ieee_of<V>::magic + scalar_t<V>(offset));
-  V t, n, hi, lo;
-  if constexpr (is_f32<V>) {
-    t = fma(x, V(Sign * 0x1.715476p+0f), shift), n = t - shift;
-    hi = fma(n, V(Sign * -0x1.62e4p-1f), x), lo = n * V(Sign * 0x1.7f7d1cp-20f);
-  } else {
-    t = fma(x, V(Sign * 0x1.71547652b82fep+0), shift), n = t - shift;
-    hi = fma(n, V(Sign * -0x1.62e42fefa38p-1), x), lo = n * V(Sign * 0x1.ef35793c7673p-45);
-  }
+  const V t = fma(x, pick<V>(Sign * 0x1.715476p+0f, Sign * 0x1.71547652b82fep+0), shift), n = t - shift;
+  const V hi = fma(n, pick<V>(Sign * -0x1.62e4p-1f, Sign * -0x1.62e42fefa38p-1), x);
+  const V lo = n * pick<V>(Sign * 0x1.7f7d1cp-20f, Sign * 0x1.ef35793c7673p-45);
   return {bits(t), hi, lo, hi - lo};
+}
+template <int Sign = 1, class V>
+DLK_FN reduced<V> reduce(pair<V> x, int offset) {
+  const reduced<V> e = reduce<Sign>(x.hi, offset);
+  const V lo = e.lo - x.lo;
+  return {e.k, e.hi, lo, e.hi - lo};
 }
 
 // (e^r - 1 - r) / r^2 for |r| <= 1.002 ln2 / 2. Error relative to e^r: float32 2^-32.8, float64 2^-57.9 (Sollya fpminimax).
@@ -51,7 +52,7 @@ DLK_FN V expm1_rest(const reduced<V>& e) {
 template <class V>
 DLK_FN V exp(V x) {
   // Beyond these the result is 0 or inf all the same; min and max let NaN through because x is the second operand.
-  const V c = is_f32<V> ? min(V(89.0f), max(V(-104.0f), x)) : min(V(710.0f), max(V(-746.0f), x));
+  const V c = min(pick<V>(89.0f, 710.0), max(pick<V>(-104.0f, -746.0), x));
   const reduced<V> e = reduce(c, 2 * ieee_of<V>::bias);
   // 2^n does not always fit, its two halves do.
   const uint_t<V> half = e.k >> 1;
@@ -62,7 +63,7 @@ DLK_FN V exp(V x) {
 // exactly, so that the last addition is the only rounding that shows, also where s - 1 and s hi cancel.
 template <class V>
 DLK_FN V expm1(V x) {
-  const V c = is_f32<V> ? min(V(89.0f), max(V(-32.0f), x)) : min(V(710.0f), max(V(-64.0f), x));
+  const V c = min(pick<V>(89.0f, 710.0), max(pick<V>(-32.0f, -64.0), x));
   const reduced<V> e = reduce(c, ieee_of<V>::bias - 1);
   const V s = power_of_two<V>(e.k);
   const V a = s - V(0.5f), a_lost = (s - a) - V(0.5f);
@@ -70,7 +71,7 @@ DLK_FN V expm1(V x) {
   const V rest = expm1_rest(e);
   const V y = b.hi + fma(s, rest, b.lo + a_lost);
   // x itself where it is the answer: keeps -0 and subnormals.
-  return select(abs(x) < V(is_f32<V> ? 0x1p-26 : 0x1p-55), x, y + y);
+  return select(abs(x) < pick<V>(0x1p-26f, 0x1p-55), x, y + y);
 }
 
 }  // namespace math

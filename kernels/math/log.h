@@ -46,8 +46,8 @@ DLK_FN exponent_split<V> split_exponent(V x) {
 // k ln2 + (f + f_lo) + log1p_rest(f), with the first part of ln2 short enough for k * first to be exact.
 template <class V>
 DLK_FN V log_sum(V k, V f, V f_lo) {
-  const V first = V(is_f32<V> ? scalar_t<V>(0x1.62e4p-1) : scalar_t<V>(0x1.62e42fefa38p-1));
-  const V second = V(is_f32<V> ? scalar_t<V>(0x1.7f7d1cp-20) : scalar_t<V>(0x1.ef35793c7673p-45));
+  const V first = pick<V>(0x1.62e4p-1f, 0x1.62e42fefa38p-1);
+  const V second = pick<V>(0x1.7f7d1cp-20f, 0x1.ef35793c7673p-45);
   const pair<V> y = exact_sum(k * first, f);
   return y.hi + (log1p_rest(f) + fma(k, second, y.lo + f_lo));
 }
@@ -62,10 +62,10 @@ DLK_FN V log_special(V u, V y) {
 
 template <class V>
 DLK_FN V log(V x) {
-  const auto tiny = x < V(is_f32<V> ? scalar_t<V>(0x1p-126) : scalar_t<V>(0x1p-1022));
-  const V u = select(tiny, x * V(is_f32<V> ? scalar_t<V>(0x1p24) : scalar_t<V>(0x1p53)), x);
+  const auto tiny = x < pick<V>(0x1p-126f, 0x1p-1022);
+  const V u = select(tiny, x * pick<V>(0x1p24f, 0x1p53), x);
   const exponent_split<V> e = split_exponent(u);
-  const V k = e.k - select(tiny, V(scalar_t<V>(ieee_of<V>::mantissa + 1)), V(0.0f));
+  const V k = e.k - select(tiny, pick<V>(24.0f, 53.0), V(0.0f));
   return log_special(x, log_sum(k, from_bits<V>(bits(u) - e.field) - V(1.0f), V(0.0f)));
 }
 

@@ -1,64 +1,90 @@
-// The functions built on 1 / (1 + e^z): sigmoid, silu, tanh, and their derivatives.
+// The functions built on 1 / (1 + e^z): sigmoid, tanh, silu and their derivatives, and the core that gelu_tanh shares.
+// All work on z = |x|, where e^-z <= 1 and nothing overflows or cancels, and reflect the result to the other side.
 #pragma once
-#include "exp.h"
+#include "decay.h"
 
 DLK_BEGIN
 namespace math {
 
-// 1 / (1 + e^z) for z >= 0, as q = scale * (hi + lo) * unguard. The scale is a power of two kept above the subnormals; the caller
-// multiplies by unguard last, so that a subnormal result is rounded once. With e^-z = s e^r, s = 2^n <= 1: q = s / (s + e^-r).
+// 1 / (1 + e^z) from z reduced with Sign = -1: s / (s + e^r) for e^z = e^r / s, s = 2^n <= 1.
 template <class V>
-struct logistic_parts {
-  V scale, hi, lo;
-};
-template <class V>
-inline constexpr scalar_t<V> unguard = is_f32<V> ? scalar_t<V>(0x1p-32) : scalar_t<V>(0x1p-64);
-
-template <class V>
-DLK_FN logistic_parts<V> logistic(V z) {
-  constexpr int guard = is_f32<V> ? 32 : 64;
-  const reduced<V> e = reduce<-1>(z, ieee_of<V>::bias + guard);
+DLK_FN scaled<V> logistic(const reduced<V>& e) {
   const V scale = power_of_two<V>(e.k);
   const pair<V> exp_r = exact_sum(V(1.0f), e.hi + expm1_rest(e));
   const pair<V> d = exact_sum(exp_r.hi, scale * V(unguard<V>));
-  const V hi = V(1.0f) / d.hi;
-  return {scale, hi, hi * fma(-hi, d.lo + exp_r.lo, fma(-hi, d.hi, V(1.0f)))};
-}
-
-// |x|, no larger than where x e^-x has become 0. NaN stays.
-template <class V>
-DLK_FN V magnitude(V x) {
-  return is_f32<V> ? min(V(110.0f), abs(x)) : min(V(760.0f), abs(x));
+  const pair<V> r = reciprocal(pair<V>{d.hi, d.lo + exp_r.lo});
+  return {scale, r.hi, r.lo};
 }
 
 template <class V>
 DLK_FN V sigmoid(V x) {
-  const logistic_parts<V> l = logistic(magnitude(x));
-  const V q = (l.hi + l.lo) * l.scale * V(unguard<V>);
-  return select(x < V(0.0f), q, V(1.0f) - q);
+  const V y = value(logistic(reduce<-1>(magnitude(x), guard_offset<V>)));
+  return select(x < V(0.0f), y, V(1.0f) - y);
 }
 
-// max(x, 0) - |x| q
 template <class V>
 DLK_FN V silu(V x) {
   const V z = magnitude(x);
-  const logistic_parts<V> l = logistic(z);
-  const V zs = z * l.scale;
-  return fma(fma(zs, l.hi, zs * l.lo), V(-unguard<V>), max(V(-0.0f), x));
+  return hinge_minus(x, z, logistic(reduce<-1>(z, guard_offset<V>)));
 }
 
+// tanh |x| = m / (2 - m) with m = 1 - e^(-2|x|), here with both signs turned; m has all its digits for small x too.
 template <class V>
 DLK_FN V tanh(V x) {
-  const V z = is_f32<V> ? min(V(10.0f), abs(x)) : min(V(20.0f), abs(x));
-  // m = 1 - e^(-2z) as m + m_lo
+  const V z = min(pick<V>(10.0f, 20.0), abs(x));
   const reduced<V> e = reduce(V(-2.0f) * z, ieee_of<V>::bias);
   const V s = power_of_two<V>(e.k);
   const V a = s - V(1.0f), a_lost = s - (a + V(1.0f));
   const pair<V> b = exact_sum(a, s * e.hi);
   const pair<V> m = exact_sum(b.hi, fma(s, expm1_rest(e), b.lo + a_lost));
   const pair<V> d = exact_sum(V(2.0f), m.hi);
-  const V r = V(1.0f) / d.hi, q = m.hi * r;
-  return copysign(fma(fma(-q, d.lo + m.lo, fma(-q, d.hi, m.hi) + m.lo), r, q), x);
+  const pair<V> y = quotient(m, pair<V>{d.hi, d.lo + m.lo}, V(1.0f) / d.hi);
+  return copysign(y.hi + y.lo, x);
+}
+
+// e n / (1 + e)^2 for e = e^-z
+template <class V>
+DLK_FN scaled<V> logistic_slope(const decay<V>& e, pair<V> n) {
+  const pair<V> d = exact_sum(V(1.0f), e.whole.hi);
+  const pair<V> r = reciprocal(pair<V>{d.hi, d.lo + e.whole.lo});
+  const pair<V> g = product(product(e.mantissa, n), product(r, r));
+  return {e.scale, g.hi, g.lo};
+}
+
+// e / (1 + e)^2
+template <class V>
+DLK_FN V sigmoid_grad(V x) {
+  return value(logistic_slope(decay_of(reduce(-magnitude(x), guard_offset<V>)), pair<V>{V(1.0f), V(0.0f)}));
+}
+
+// 1 - tanh(x)^2 = 4 e / (1 + e)^2 with e = e^(-2|x|)
+template <class V>
+DLK_FN V tanh_grad(V x) {
+  return value(logistic_slope(decay_of(reduce(-magnitude(x + x), guard_offset<V>)), pair<V>{V(4.0f), V(0.0f)}));
+}
+
+// silu'(-z) = e (1 + e - z) / (1 + e)^2. The bracket is 0 at z0 = 1.278...; with d = z0 - z it is d (1 + (z0 - 1) (e^d - 1) / d), taken
+// from a polynomial where |d| < 1/4: relative error float32 2^-30.5, float64 2^-62 (Sollya fpminimax).
+template <class V>
+DLK_FN V silu_grad(V x) {
+  const V z = magnitude(x);
+  const decay<V> e = decay_of(reduce(-z, guard_offset<V>));
+  const V root = pick<V>(0x1.474974p+0f, 0x1.474973c84120bp+0), root_lo = pick<V>(-0x1.bdf6fap-27f, 0x1.f8d74bc9ac154p-54);
+  const V from_root = root - z;
+  const pair<V> d = exact_sum(from_root, root_lo);
+  V slope;
+  if constexpr (is_f32<V>) {
+    slope = poly(d.hi, {0x1.1d25dp-3f, 0x1.7c3236p-5f, 0x1.7c2f2cp-7f, 0x1.30ccdap-9f, 0x1.9b2094p-12f});
+  } else {
+    slope = poly(d.hi, {0x1.1d25cf210482ep-3, 0x1.7c3269815b597p-5, 0x1.7c3269815b2bdp-7, 0x1.302854677962dp-9, 0x1.958b1b3737ad6p-12,
+                        0x1.cf7a68629938bp-15, 0x1.cf7a4e569818dp-18, 0x1.9bfa3bd75736ep-21, 0x1.4a01a98b0d703p-24,
+                        0x1.e277c78120a03p-28});
+  }
+  const pair<V> near = product(d, exact_sum(root, fma(d.hi, slope, root_lo)));
+  const pair<V> u = exact_sum(V(1.0f), -z), far = exact_sum(u.hi, e.whole.hi);
+  const auto close = abs(from_root) < V(0.25f);
+  const pair<V> n = {select(close, near.hi, far.hi), select(close, near.lo, far.lo + (u.lo + e.whole.lo))};
+  return reflect_slope(x, logistic_slope(e, n));
 }
 
 }  // namespace math

@@ -1,4 +1,4 @@
-// Polynomials and powers of two: what every elementary function here starts from.
+// Polynomials, powers of two and sums kept in two parts: what every elementary function here starts from.
 // Nothing but + - * / fma, comparisons with select, and integer arithmetic on the bits of a lane: one text, the same bits on any machine.
 #pragma once
 #include "../lane.h"
@@ -21,6 +21,16 @@ struct ieee<double> {
 };
 template <class V>
 using ieee_of = ieee<scalar_t<V>>;
+
+// A constant with a value for each precision.
+template <class V>
+DLK_FN V pick(float single, double twice) {
+  if constexpr (is_f32<V>) {
+    return V(single);
+  } else {
+    return V(twice);
+  }
+}
 
 // c[0] + c[1] x + c[2] x^2 + ... by Estrin's scheme: neighbors are joined in pairs, then pairs of pairs with x^2, x^4, ... The chain of
 // dependent operations is the logarithm of the degree, which is what a core with two fma pipes of four cycles wants.
@@ -49,11 +59,44 @@ struct pair {
   V hi, lo;
 };
 
-// a + b without error, for |a| >= |b| or a = 0 (Dekker 1971).
+// a + b without error, for |a| >= |b| or a = 0 (Dekker 1971); also for an a of few enough bits to be a multiple of the last bit of hi.
 template <class V>
 DLK_FN pair<V> exact_sum(V a, V b) {
   const V hi = a + b;
   return {hi, (a - hi) + b};
+}
+
+// a * b without error.
+template <class V>
+DLK_FN pair<V> exact_product(V a, V b) {
+  const V hi = a * b;
+  return {hi, fma(a, b, -hi)};
+}
+
+// a * b + c with its rounding error, under the conditions of exact_sum(c, a * b).
+template <class V>
+DLK_FN pair<V> exact_fma(V a, V b, V c) {
+  const V hi = fma(a, b, c);
+  return {hi, fma(a, b, c - hi)};
+}
+
+// a * b to about twice the working precision.
+template <class V>
+DLK_FN pair<V> product(pair<V> a, pair<V> b) {
+  const pair<V> p = exact_product(a.hi, b.hi);
+  return {p.hi, fma(a.hi, b.lo, fma(a.lo, b.hi, p.lo))};
+}
+
+// 1 / d, and a / d: one division, then one step of correction by the residual.
+template <class V>
+DLK_FN pair<V> reciprocal(pair<V> d) {
+  const V r = V(1.0f) / d.hi;
+  return {r, r * fma(-r, d.lo, fma(-r, d.hi, V(1.0f)))};
+}
+template <class V>
+DLK_FN pair<V> quotient(pair<V> a, pair<V> d, V reciprocal) {
+  const V q = a.hi * reciprocal;
+  return {q, reciprocal * (fma(-q, d.hi, a.hi) + fma(-q, d.lo, a.lo))};
 }
 
 }  // namespace math

@@ -29,7 +29,7 @@ def _philox_words(n: int, seed: int, offset: int) -> Any:
             first & mask,
         ]
         key = [(key[0] + 0x9E3779B9) & 0xFFFFFFFF, (key[1] + 0xBB67AE85) & 0xFFFFFFFF]
-    return np.choose(index % np.uint64(4), counter)
+    return np.choose((index % np.uint64(4)).astype(np.intp), counter)
 
 
 @random_op(ulp=0.5, source="Srivastava et al. (2014); Philox: Salmon et al. (2011)")

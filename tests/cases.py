@@ -1,0 +1,247 @@
+"""What there is to test, read from `dk.ops.registry`: a new op is covered by every test that is driven from here.
+
+A Case is an elementwise op with chosen hyper-parameters; its passes are the calls that it offers. A LossCase is a way of calling a loss.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numerics import EXTENDED, Dual, compute_dtype
+from scipy import special
+
+import dlkernels as dk
+
+
+@dataclass(frozen=True, eq=False)  # hashed by identity
+class Case:
+    """An elementwise op and its hyper-parameters; `kernel` tells variants apart."""
+
+    op: Any
+    kernel: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "-".join([self.op.__name__, *(f"{v:g}" if isinstance(v, float) else str(v) for v in self.params.values())])
+
+    def passes(self) -> dict[str, Callable[..., Any]]:
+        """name -> f(dy, x, out=None); in the pass from y, x stands for y."""
+        backward = self.op.backward
+        found = {
+            "value": lambda dy, x, out=None: self.op(x, **self.params, out=out),
+            "grad": lambda dy, x, out=None: backward(dy, x, **self.params, out=out),
+        }
+        if self.op.from_y:
+            found["grad_y"] = lambda dy, x, out=None: backward(dy, y=x, **self.params, out=out)
+        return found
+
+    def rounded_params(self, dtype: str) -> dict[str, Any]:
+        """Hyper-parameters as the kernel sees them: rounded to the type it computes in."""
+        full = {p.name: p.default for p in inspect.signature(self.op).parameters.values() if p.default not in {None, p.empty}}
+        kind = compute_dtype(dtype).type
+        return {k: float(kind(v)) if isinstance(v, float) else v for k, v in {**full, **self.params}.items()}
+
+    def exact(self, x: np.ndarray, dtype: str) -> np.ndarray:
+        """The definition, in the precision of x."""
+        with np.errstate(all="ignore"):
+            return np.asarray(self.op.reference(x, **self.rounded_params(dtype)), dtype=x.dtype)
+
+    def slope(self, x: np.ndarray, dtype: str) -> np.ndarray:
+        """The derivative of the definition, in the precision of x."""
+        params = self.rounded_params(dtype)
+        with np.errstate(all="ignore"):
+            if self.kernel in DERIVATIVE:
+                return np.asarray(DERIVATIVE[self.kernel](x, **params), dtype=x.dtype)
+            return self.op.reference(Dual(x, 1.0), **params).slope
+
+
+def _gelu_slope(x: np.ndarray, approximate: str) -> np.ndarray:
+    assert x.dtype != EXTENDED, "scipy's erfc is float64"
+    density = np.exp(-0.5 * np.minimum(x * x, 1e4)) / math.sqrt(2 * math.pi)
+    return 0.5 * special.erfc(-x / math.sqrt(2)) + np.clip(x, -100, 100) * density
+
+
+def _gelu_tanh_slope(x: np.ndarray, approximate: str) -> np.ndarray:
+    k, c, x = math.sqrt(2 / math.pi), 0.044715, np.clip(x, -20, 20)
+    s, rest = (special.expit(sign * 2 * k * (x + c * x**3)) for sign in (1, -1))
+    return s + x * s * rest * 2 * k * (1 + 3 * c * x * x)
+
+
+# Where dual numbers cannot follow the definition (erfc is no ufunc of NumPy), or would overflow, or where the slope at a kink is agreed on.
+DERIVATIVE: dict[str, Callable[..., Any]] = {
+    "relu": lambda x: np.where(x <= 0, 0.0, 1.0),
+    "gelu": _gelu_slope,
+    "gelu_tanh": _gelu_tanh_slope,
+}
+
+# The derivative written in the output.
+DERIVATIVE_FROM_Y: dict[str, Callable[..., Any]] = {
+    "relu": lambda y: np.where(y <= 0, 0.0, 1.0),
+    "leaky_relu": lambda y, negative_slope: np.where(y > 0, 1.0, negative_slope),
+    "sigmoid": lambda y: y * (1 - y),
+    "tanh": lambda y: (1 - y) * (1 + y),
+    "elu": lambda y, alpha: np.where(y > 0, 1.0, y + alpha),
+}
+
+
+def ops(kind: str) -> list[Any]:
+    """The registered ops of a kind that need nothing but their arrays."""
+    arrays = {"map": ["x"], "rows": ["x"], "random": ["x", "seed"], "loss": ["input", "target"]}[kind]
+    return [op for op in dk.ops.registry.values() if op.kind == kind and _required(op) == arrays]
+
+
+def _required(op: Any) -> list[str]:
+    return [p.name for p in inspect.signature(op).parameters.values() if p.default is p.empty]
+
+
+def map_cases() -> Iterator[Case]:
+    """Each elementwise op with its defaults, with each variant, and with another value for each number."""
+    for op in ops("map"):
+        variants = next(iter(op.variants.items()), None)
+        for value, kernel in variants[1].items() if variants else [("", op.__name__)]:
+            yield Case(op, kernel, {variants[0]: value} if variants else {})
+        numbers = {p.name: p.default for p in inspect.signature(op).parameters.values() if isinstance(p.default, float)}
+        for name, default in numbers.items():
+            yield Case(op, op.__name__, {name: 1.75 * default + 0.1})
+
+
+MAP_CASES = list(map_cases())
+MAP_PASSES = [(case, name) for case in MAP_CASES for name in case.passes()]
+ROW_OPS = ops("rows")
+RANDOM_OPS = ops("random")
+
+
+@dataclass(frozen=True, eq=False)  # hashed by identity
+class LossCase:
+    """A loss with its options; arrays(rng, shape, dtype) makes its input, its target and the options that are arrays."""
+
+    op: Any
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    soft: bool = False
+    weight: bool = False
+    label: Any = np.int64
+
+    def __str__(self) -> str:
+        return f"{self.op.__name__}-{self.name}"
+
+    @property
+    def by_rows(self) -> bool:
+        """Over rows of classes, or elementwise?"""
+        return "axis" in inspect.signature(self.op).parameters
+
+    def arrays(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        """(input, target, options)."""
+        x = (3 * rng.standard_normal(shape)).astype(dtype)
+        options = dict(self.options)
+        if not self.by_rows:
+            return x, (3 * rng.standard_normal(shape)).astype(dtype), options
+        axis = options.get("axis", 1 if len(shape) > 1 else 0)
+        classes = shape[axis]
+        if self.weight:
+            options["weight"] = rng.uniform(0.25, 2, classes).astype(dtype)
+        if self.soft:
+            return x, rng.uniform(0, 2 / classes, shape).astype(dtype), options
+        target = rng.integers(0, classes, np.delete(shape, axis)).astype(self.label)
+        if "ignore_index" in options:
+            target = np.where(rng.uniform(size=target.shape) < 0.25, options["ignore_index"], target).astype(self.label)
+        return x, target, options
+
+
+def loss_cases() -> Iterator[LossCase]:
+    """Each loss with its defaults and each reduction; cross_entropy with every option alone and in pairs."""
+    for op in ops("loss"):
+        for reduction in ("mean", "sum", "none"):
+            yield LossCase(op, reduction, {"reduction": reduction})
+    ce = dk.cross_entropy
+    for reduction in ("mean", "sum", "none"):
+        r = {"reduction": reduction}
+        smooth, ignore = {"label_smoothing": 0.1}, {"ignore_index": 1}
+        yield LossCase(ce, f"int32-{reduction}", r, label=np.int32)
+        yield LossCase(ce, f"weight-{reduction}", r, weight=True)
+        yield LossCase(ce, f"smooth-{reduction}", {**r, **smooth})
+        yield LossCase(ce, f"ignore-{reduction}", {**r, **ignore})
+        yield LossCase(ce, f"weight-smooth-{reduction}", {**r, **smooth}, weight=True)
+        yield LossCase(ce, f"weight-ignore-{reduction}", {**r, **ignore}, weight=True)
+        yield LossCase(ce, f"smooth-ignore-{reduction}", {**r, **smooth, **ignore})
+        yield LossCase(ce, f"weight-smooth-ignore-{reduction}", {**r, **smooth, **ignore}, weight=True)
+        yield LossCase(ce, f"soft-{reduction}", r, soft=True)
+        yield LossCase(ce, f"soft-weight-{reduction}", r, soft=True, weight=True)
+        yield LossCase(ce, f"soft-smooth-{reduction}", {**r, **smooth}, soft=True)
+        yield LossCase(ce, f"soft-weight-smooth-{reduction}", {**r, **smooth}, soft=True, weight=True)
+
+
+LOSS_CASES = list(loss_cases())
+
+
+# --- calls: every callable of every op, with legal arrays -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A callable, the name it has in error texts, and arguments that it accepts."""
+
+    function: Any
+    name: str
+    arrays: dict[str, np.ndarray]
+    options: dict[str, Any] = field(default_factory=dict)
+    takes_out: bool = True
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __call__(self, **changes: Any) -> Any:
+        return self.function(**{**self.arrays, **self.options, **changes})
+
+    @property
+    def like(self) -> str:
+        """The argument that decides dtype and shape of the result."""
+        return "input" if "input" in self.arrays else list(self.arrays)[-1]
+
+    @property
+    def float_arrays(self) -> list[str]:
+        return [name for name, a in self.arrays.items() if a.dtype.kind != "i"]
+
+    def outputs(self, result: Any) -> Any:
+        """The array result that `out=` receives: the gradient, where a loss is returned beside it."""
+        return result[1] if isinstance(result, tuple) else result
+
+
+def calls(dtype: Any = np.float32, shape: tuple[int, ...] = (4, 5)) -> list[Call]:
+    """Each callable of each op, on arrays of one dtype and (but for class ids) one shape."""
+    rng = np.random.default_rng(0)
+
+    def array() -> np.ndarray:
+        return rng.uniform(0.1, 0.9, shape).astype(dtype)
+
+    found = []
+    for op in dk.ops.registry.values():
+        name, back = op.__name__, f"{op.__name__}.backward"
+        if op.kind == "map":
+            found += [Call(op, name, {"x": array()}), Call(op.backward, back, {"dy": array(), "x": array()})]
+            if op.from_y:
+                found.append(Call(op.backward, back, {"dy": array(), "y": array()}))
+        elif op.kind == "rows":
+            found += [Call(op, name, {"x": array()}), Call(op.backward, back, {"dy": array(), "y": array()})]
+        elif op.kind == "random":
+            found += [Call(op, name, {"x": array()}, {"seed": 1}), Call(op.backward, back, {"dy": array()}, {"seed": 1})]
+        elif op.kind == "loss":
+            case = LossCase(op, "")
+            x, target, _ = case.arrays(rng, shape, dtype)
+            dy = np.array(1, dtype=compute_dtype(np.dtype(dtype).name))
+            found += [
+                Call(op, name, {"input": x, "target": target}, takes_out=False),
+                Call(op.value_and_grad, f"{name}.value_and_grad", {"input": x, "target": target}),
+                Call(op.backward, back, {"dy": dy, "input": x, "target": target}),
+            ]
+        else:
+            raise AssertionError(f"cases.calls knows no op of kind {op.kind!r}: add how it is called")
+    return found
+
+
+CALLS = calls()

@@ -1,0 +1,111 @@
+// The reduce family: block sums with and without the gradient, the levels above them, and the scan of class ids.
+#include "compare.h"
+
+namespace {
+
+std::int64_t blocks(std::int64_t n) { return (n + dlk::kBlock - 1) / dlk::kBlock; }
+
+void loss_call(int index, Dtype d, std::int64_t n, int offset, bool mixed, bool with_grad, Values v) {
+  const dlk::Entry<dlk::ReduceArgs>& e = dlk::cpu::target.reduce->entry[index];
+  const Dtype s_type = compute_type(d);
+  Twin p(d, n, offset, v), t(d, n, mixed ? offset + 3 : offset, v), dx(d, n, mixed ? offset + 1 : offset, Values::tame);
+  Twin partial(s_type, blocks(n), 0, Values::tame), upstream(s_type, 1, 0, Values::tame), divisor(s_type, 1, 0, Values::positive);
+  for (Side s : {on_cpu, on_cuda}) {
+    dlk::ReduceArgs a{};
+    a.n = n;
+    a.in[0] = p.at(s);
+    a.in[1] = t.at(s);
+    a.out = with_grad ? (offset % 3 == 1 ? p.at(s) : dx.at(s)) : nullptr;
+    a.partial = partial.at(s);
+    a.upstream = offset % 2 == 0 ? upstream.at(s) : nullptr;
+    a.divisor = offset % 4 == 0 ? divisor.at(s) : nullptr;
+    a.count = double(n);
+    const int error = target_of(s).reduce->entry[index].run[int(d)](a);
+    expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
+  }
+  const std::string call = std::string("reduce ") + e.name + " " + dtype_name[int(d)] + " n=" + std::to_string(n) + " offset=" + std::to_string(offset) +
+                           (mixed ? " mixed" : "") + (with_grad ? " with gradient" : "");
+  expect_same(partial, call, "partial");
+  expect_same(dx, call, "gradient");
+  expect_same(p, call, "input");
+  expect_no_reports(call);
+}
+
+void sum_call(Dtype d, std::int64_t n, int offset, Values v, bool own_divisor) {
+  const Dtype s_type = compute_type(d);
+  Twin x(s_type, n, offset, v), partial(s_type, n == 0 ? 1 : blocks(n), 0, Values::tame), divisor(s_type, 1, 0, Values::positive);
+  for (Side s : {on_cpu, on_cuda}) {
+    dlk::ReduceArgs a{};
+    a.n = n;
+    a.in[0] = x.at(s);
+    a.partial = partial.at(s);
+    a.divisor = own_divisor ? divisor.at(s) : nullptr;
+    a.count = 3;
+    target_of(s).reduce->entry[0].run[int(d)](a);
+  }
+  const std::string call = std::string("sum ") + dtype_name[int(d)] + " n=" + std::to_string(n) + " offset=" + std::to_string(offset);
+  expect_same(partial, call, "partial");
+  expect_no_reports(call);
+}
+
+// bad: this many ids are out of range
+void label_call(Dtype d, std::int64_t n, int bytes, bool weighted, int bad, bool ignore_all = false) {
+  const std::int64_t classes = 37, ignore = -100;
+  std::vector<std::int64_t> wide;
+  for (std::int64_t i = 0; i < n; ++i) wide.push_back(ignore_all || random_below(5) == 0 ? ignore : random_below(classes));
+  for (int b = 0; b < bad && n > 0; ++b) wide[std::size_t(random_below(n))] = b % 2 == 0 ? classes : -1;
+  const std::vector<std::int32_t> narrow(wide.begin(), wide.end());
+  Twin weight(d, classes, 0, Values::positive), total(compute_type(d), 1, 0, Values::tame);
+  std::int64_t first_bad[2];
+  for (Side s : {on_cpu, on_cuda}) {
+    dlk::LabelArgs a{};
+    a.n = n;
+    a.classes = classes;
+    a.ignore = ignore;
+    a.label = bytes == 8 ? static_cast<const void*>(wide.data()) : narrow.data();
+    a.label_bytes = bytes;
+    a.weight = weighted ? weight.at(s) : nullptr;
+    a.total = total.at(s);
+    a.bad = &first_bad[s];
+    target_of(s).labels->entry[0].run[int(d)](a);
+  }
+  const std::string call = std::string("labels ") + dtype_name[int(d)] + " n=" + std::to_string(n) + (weighted ? " weighted" : "") + " bad=" +
+                           std::to_string(bad);
+  expect(first_bad[0] == first_bad[1], call + ": first bad row " + std::to_string(first_bad[0]) + " and " + std::to_string(first_bad[1]));
+  if (first_bad[0] < 0) expect_same(total, call, "total");  // the CPU leaves it alone: the caller throws
+  expect(bad == 0 || n == 0 || first_bad[0] >= 0, call + ": nothing found");
+  expect_no_reports(call);
+}
+
+void all(const std::vector<std::int64_t>& lengths, int offsets) {
+  for (Dtype d : all_dtypes) {
+    for (std::int64_t n : lengths) {
+      for (int offset = 0; offset < offsets; ++offset) {
+        const Values v = offset % 5 == 4 ? Values::wild : Values::tame;
+        for (int i = 1; i < dlk::cpu::target.reduce->size; ++i) loss_call(i, d, n, offset, offset % 3 == 2, (n + offset / 2) % 2 == 0, v);
+        sum_call(d, n, offset, v, (n + offset) % 2 == 0);
+      }
+      for (int bytes : {4, 8}) {
+        label_call(d, n, bytes, false, 0);
+        label_call(d, n, bytes, true, 0);
+        label_call(d, n, bytes, n % 2 == 0, 3);
+      }
+      label_call(d, n, 8, true, 0, true);
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  std::vector<std::int64_t> small;
+  for (std::int64_t n = 0; n <= 70; ++n) small.push_back(n);
+  all(small, 17);
+  all({255, 256, 257, 258, 4095, 4096, 4097, 10000}, 17);
+  all({100003}, 3);
+  // Above one block of blocks the CPU's tree and the ladder must agree: a label scan does all levels in one call.
+  label_call(Dtype::f32, 4096 * 33 + 5, 4, true, 0);
+  simt::device.watch = simt::device.backwards = true;
+  all({0, 1, 33, 257, 4097, 10000}, 3);
+  return finish("bits_reduce");
+}

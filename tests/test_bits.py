@@ -1,0 +1,239 @@
+"""The same bits for every target, number of threads, offset and length; and for every pass of every op, driven by the registry.
+
+Each test computes a result once, on the last target with one thread, contiguous and aligned, and compares bytes with everything else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numerics
+import numpy as np
+import pytest
+from cases import LOSS_CASES, MAP_PASSES, RANDOM_OPS, ROW_OPS, Case, LossCase
+from numerics import DTYPES
+
+import dlkernels as dk
+
+THREADS = (1, 2, 3, 8)
+OFFSETS = range(16)
+LENGTHS = range(71)
+LONG = (10**6 - 1, 10**6, 10**6 + 1)
+ROW_LENGTHS = (*range(1, 71), 255, 256, 257, 258, 1000, 4095, 4096, 4097, 10000)
+PARALLEL_ROW_LENGTHS = (7, 70, 258, 1000, 4097, 10000)  # with enough rows for several threads
+
+pytestmark = pytest.mark.usefixtures("threads")
+
+
+@pytest.fixture(autouse=True)
+def _restored_target() -> Iterator[None]:
+    before = dk.get_target()
+    yield
+    dk.set_target(before)
+
+
+def base(call: Callable[[], Any]) -> Any:
+    """The result that all others are compared with."""
+    dk.set_target(dk.targets()[-1])
+    dk.set_num_threads(1)
+    return call()
+
+
+def everywhere(threads: tuple[int, ...] = THREADS) -> Iterator[str]:
+    """Every target with every number of threads; yields a text for the failure."""
+    for target, n in itertools.product(dk.targets(), threads):
+        dk.set_target(target)
+        dk.set_num_threads(n)
+        yield f"{target}, {n} threads"
+
+
+def shifted(x: np.ndarray, by: int) -> np.ndarray:
+    """A copy of x that begins `by` elements after a 64-byte boundary."""
+    copy = numerics.aligned(x.size + by, x.dtype)
+    copy[by:] = x
+    return copy[by:]
+
+
+def pair(dtype: str, n: int, domain: tuple[float, float], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(x, dy): x specials, every binade, and the domain, shuffled; dy uniform."""
+    rng = np.random.default_rng(seed)
+    x = rng.permutation(np.resize(np.append(numerics.samples(dtype, n, domain, rng), numerics.specials(dtype)), n))
+    return x, rng.uniform(-2, 2, n).astype(DTYPES[dtype])
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize(("case", "name"), MAP_PASSES, ids=str)
+def test_offsets_and_lengths(case: Case, name: str, dtype: str) -> None:
+    f = case.passes()[name]
+    span = OFFSETS[-1] + LENGTHS[-1]
+    x, dy = pair(dtype, span, case.op.domain, 1)
+    expected_row = base(lambda: f(dy, x))
+    x, dy = shifted(x, 0), shifted(dy, 5)  # three different misalignments
+    out = numerics.aligned((len(LENGTHS), len(OFFSETS), span + 32), DTYPES[dtype])
+    out_bytes = out.view(np.uint8)
+    out_bytes[:] = 0xA5
+    expected = out.copy()
+    calls = []
+    for n, o in itertools.product(LENGTHS, OFFSETS):
+        calls.append((dy[o : o + n], x[o : o + n], out[n, o, o + 11 : o + 11 + n]))
+        expected[n, o, o + 11 : o + 11 + n] = expected_row[o : o + n]
+    for where in everywhere():
+        out_bytes[:] = 0xA5
+        for arrays in calls:
+            f(*arrays)
+        numerics.assert_same_bits(out, expected, f"{case} {name}, {where}")
+
+
+def long_calls(seed: int, every: bool) -> Iterator[tuple[str, int, int, int]]:
+    """(target, threads, length, offset). Not `every`: four of each target, the offsets going round from test to test."""
+    combinations = list(itertools.product(THREADS, LONG, OFFSETS))
+    for t, target in enumerate(dk.targets()):
+        chosen = combinations
+        if not every:
+            chosen = [(n, LONG[(i + t + seed) % 3], OFFSETS[(seed + 5 * i + 3 * t) % 16]) for i, n in enumerate(THREADS)]
+        for n, length, offset in chosen:
+            yield target, n, length, offset
+
+
+def check_long(case: Case, name: str, dtype: str, every: bool) -> None:
+    f = case.passes()[name]
+    seed = zlib.crc32(f"{case} {name} {dtype}".encode())
+    x, dy = pair(dtype, LONG[-1] + OFFSETS[-1], case.op.domain, seed)
+    dk.set_target(dk.targets()[0])  # test_offsets_and_lengths has shown that targets agree, and will do so here
+    dk.set_num_threads(1)
+    whole = f(dy, x)
+    x, dy = shifted(x, 0), shifted(dy, 5)
+    for target, n, length, offset in long_calls(seed, every):
+        dk.set_target(target)
+        dk.set_num_threads(n)
+        part = slice(offset, offset + length)
+        out = numerics.aligned(length + offset + 1, x.dtype)[offset : offset + length]
+        f(dy[part], x[part], out)
+        numerics.assert_same_bits(out, whole[part], f"{case} {name}, {target}, {n} threads, {length} from {offset}")
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize(("case", "name"), MAP_PASSES, ids=str)
+def test_long_arrays(case: Case, name: str, dtype: str) -> None:
+    check_long(case, name, dtype, every=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize(("case", "name"), MAP_PASSES, ids=str)
+def test_long_arrays_at_every_offset(case: Case, name: str, dtype: str) -> None:
+    check_long(case, name, dtype, every=True)
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------------
+
+
+def rows_of(dtype: str, rows: int, columns: int, domain: tuple[float, float]) -> np.ndarray:
+    rng = np.random.default_rng(columns)
+    x = numerics.rounded(rng.uniform(*domain, (rows, columns)), dtype)
+    if columns > 2:
+        x[1, columns // 2] = -np.inf  # a masked class
+        x[2, 0] = np.nan
+    return x
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("op", ROW_OPS, ids=lambda op: op.__name__)
+def test_rows(op: Any, dtype: str) -> None:
+    work = []
+    for columns in ROW_LENGTHS:
+        x = rows_of(dtype, 5, columns, op.domain)
+        dy = rows_of(dtype, 5, columns, (-2, 2))
+        y, dx = base(lambda x=x, dy=dy: (op(x), op.backward(dy, op(x))))
+        work.append((x, dy, y, dx))
+    for where in everywhere((1, 3)):
+        for i, (x, dy, y, dx) in enumerate(work):
+            o = i % 16
+            place = [shifted(a.ravel(), by).reshape(a.shape) for a, by in ((x, o), (dy, o + 5), (y, o + 9))]
+            numerics.assert_same_bits(op(place[0]), y, f"{op.__name__} of {x.shape}, {where}")
+            numerics.assert_same_bits(op.backward(place[1], place[2]), dx, f"{op.__name__}.backward of {x.shape}, {where}")
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("columns", PARALLEL_ROW_LENGTHS)
+@pytest.mark.parametrize("op", ROW_OPS, ids=lambda op: op.__name__)
+def test_many_rows(op: Any, columns: int, dtype: str) -> None:
+    rows = 100_000 // columns + 3
+    x, dy = rows_of(dtype, rows, columns, op.domain), rows_of(dtype, rows, columns, (-2, 2))
+    y, dx = base(lambda: (op(x), op.backward(dy, op(x))))
+    for where in everywhere():
+        numerics.assert_same_bits(op(x), y, f"{op.__name__}, {where}")
+        numerics.assert_same_bits(op.backward(dy, y), dx, f"{op.__name__}.backward, {where}")
+    # a row does not depend on its neighbors
+    few = slice(rows // 2, rows // 2 + 2)
+    numerics.assert_same_bits(op(x[few]), y[few], op.__name__)
+    numerics.assert_same_bits(op.backward(dy[few], y[few]), dx[few], op.__name__)
+
+
+# --- random -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("op", RANDOM_OPS, ids=lambda op: op.__name__)
+def test_random_ops(op: Any, dtype: str) -> None:
+    """The mask is a function of (seed, offset, index in C order): the same for every target, thread count, alignment and length."""
+    x, dy = pair(dtype, LONG[-1], op.domain, 5)
+    y, dx = base(lambda: (op(x, seed=2**40 + 7, offset=3), op.backward(dy, seed=2**40 + 7, offset=3)))
+    assert 0.49 < np.mean(dx == 0) < 0.51
+    for i, where in enumerate(everywhere()):
+        for n in (*LENGTHS, *LONG):
+            if n > LENGTHS[-1] and n != LONG[i % 3]:
+                continue
+            part = [shifted(a[:n], (i + n) % 16) for a in (x, dy)]
+            numerics.assert_same_bits(op(part[0], seed=2**40 + 7, offset=3), y[:n], f"{op.__name__} of {n}, {where}")
+            numerics.assert_same_bits(op.backward(part[1], seed=2**40 + 7, offset=3), dx[:n], f"{op.__name__}.backward, {where}")
+
+
+# --- losses -------------------------------------------------------------------------------------------------------------
+
+
+def loss_passes(case: LossCase, x: np.ndarray, t: np.ndarray, options: dict[str, Any]) -> list[np.ndarray]:
+    """value, (value, gradient), gradient for an upstream gradient."""
+    value = case.op(x, t, **options)
+    both = case.op.value_and_grad(x, t, **options)
+    dy = np.full_like(value, 1.5)
+    return [value, *both, case.op.backward(dy, x, t, **options)]
+
+
+SHAPES = [(1,), (3, 1), (5, 2), (7, 17), (3, 255), (2, 256), (3, 257), (2, 1000), (2, 4096), (2, 4097), (4, 10000), (300, 70), (2500, 40)]
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("case", LOSS_CASES, ids=str)
+def test_losses(case: LossCase, dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    work = []
+    for shape in SHAPES:
+        x, t, options = case.arrays(rng, shape, DTYPES[dtype])
+        work.append((x, t, options, base(lambda x=x, t=t, options=options: loss_passes(case, x, t, options))))
+    for target, n in zip([*dk.targets(), *dk.targets()], (1, 2, 3, 8, 3, 2), strict=False):
+        dk.set_target(target)
+        dk.set_num_threads(n)
+        for i, (x, t, options, expected) in enumerate(work):
+            moved = shifted(x.ravel(), 1 + i % 15).reshape(x.shape), shifted(t.ravel(), 3 + i % 13).reshape(t.shape)
+            for got, want in zip(loss_passes(case, *moved, options), expected, strict=True):
+                numerics.assert_same_bits(got, want, f"{case} of {x.shape}, {target}, {n} threads")
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("case", [c for c in LOSS_CASES if c.name == c.options.get("reduction")], ids=str)
+def test_long_losses(case: LossCase, dtype: str) -> None:
+    rng = np.random.default_rng(4)
+    for shape in [(30_001, 3), (4099, 10)] if case.by_rows else [(70_001,), (2**20 + 3,)]:
+        x, t, options = case.arrays(rng, shape, DTYPES[dtype])
+        dk.set_target(dk.targets()[0])
+        dk.set_num_threads(1)
+        expected = loss_passes(case, x, t, options)
+        for target, n in zip(dk.targets() * 2, (8, 3, 2, 2, 8, 3), strict=False):
+            dk.set_target(target)
+            dk.set_num_threads(n)
+            for got, want in zip(loss_passes(case, x, t, options), expected, strict=True):
+                numerics.assert_same_bits(got, want, f"{case} of {x.shape}, {target}, {n} threads")
