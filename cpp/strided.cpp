@@ -40,8 +40,9 @@ void copy_items(char* to, std::int64_t to_stride, const char* from, std::int64_t
 // Calls body(offset, stride, run, done) for each innermost run of the span [first, first + n).
 template <class Body>
 void each_run(const Layout& l, int k, std::int64_t first, std::int64_t n, Body body) {
+  if (n == 0) return;
   if (l.ndim == 0) {
-    if (n > 0) body(std::int64_t{0}, std::int64_t{0}, n, std::int64_t{0});
+    body(std::int64_t{0}, std::int64_t{0}, n, std::int64_t{0});
     return;
   }
   std::int64_t index[kMaxDims];

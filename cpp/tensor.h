@@ -52,10 +52,12 @@ inline std::int64_t size_of(const TensorView& t) {
   return n;
 }
 
+// In C order without gaps. Strides of dimensions of one element, and of arrays without elements, mean nothing.
 inline bool is_contiguous(const TensorView& t) {
   std::int64_t expected = item_size(t.element);
   for (int d = t.ndim - 1; d >= 0; --d) {
-    if (t.shape[d] != 1 && t.stride[d] != expected) return false;
+    if (t.shape[d] == 0) return true;
+    if (t.shape[d] != 1 && t.stride[d] != expected) return size_of(t) == 0;
     expected *= t.shape[d];
   }
   return true;

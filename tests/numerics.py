@@ -74,6 +74,7 @@ def ulp_error(actual: Any, exact: np.ndarray, dtype: str, scale: np.ndarray | No
     Infinity counts as the number after the largest finite one, so that an overflow is as wrong as it is early. NaN against a number is
     infinitely wrong, NaN against NaN not at all.
     """
+    exact = exact.astype(EXTENDED) if dtype == "float64" else exact
     wide = exact.dtype
     top = np.ldexp(np.ones((), wide), HIGHEST_EXPONENT[dtype] + 1)
     a = np.clip(np.asarray(actual).astype(wide), -top, top)

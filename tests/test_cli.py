@@ -268,9 +268,11 @@ def depends_on_threads(x):
         {"call": loses_nan},
         {"call": depends_on_threads},
         {"backward": lambda dy, x: dk.tanh.backward(dy, x) * 1.000001},
+        {"backward": lambda dy, x: dk.tanh.backward(dy, x) + np.nan},
+        {"call": lambda x: np.full_like(x, np.nan)},
         {"ulp": 0.1},
     ],
-    ids=["value", "infinity", "nan", "threads", "gradient", "bound"],
+    ids=["value", "infinity", "nan", "threads", "gradient", "gradient nan", "all nan", "bound"],
 )
 def test_selftest_finds_a_broken_op(monkeypatch, capsys, parts):
     monkeypatch.setattr(selftest, "registry", {"tanh": dk.tanh})
@@ -287,11 +289,13 @@ def test_ulp_error_counts_the_last_place():
         0,
         1,
         0.5,
-        2.0**-149 / 2.0**-149,
+        1,
         0,
         0,
         np.inf,
         np.inf,
     ]
     assert selftest.ulp_error(np.array([np.inf], "f4"), np.array([1e39])).tolist() == [0]
+    extremes = selftest.ulp_error(np.array([np.inf, 1.0, -np.inf]), np.full(3, np.inf))
+    assert extremes.tolist() == [0, np.inf, np.inf]
     assert selftest.ulp_error(np.array([1e-8], "f4"), np.array([2e-8]), least=1.0)[0] < 0.1

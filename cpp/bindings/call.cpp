@@ -168,7 +168,10 @@ std::int64_t integer_argument(PyObject* value, const char* op, const char* arg) 
   const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(value));
   if (!index) throw py::error_already_set();
   const long long v = PyLong_AsLongLong(index.ptr());
-  if (v == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
+  if (v == -1 && PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    check::fail_value(std::string(op) + ": " + arg + " must fit in 64 bits, " + got(value) + ".");
+  }
   return v;
 }
 

@@ -105,36 +105,46 @@ struct block_cluster {
 // --- launches --------------------------------------------------------------------------------------------------------------
 
 struct device {
-  int cc, sms;
+  int cc, sms, shared_bytes;  // compute capability as in sm_90; multiprocessors; shared memory a thread block may ask for
 };
 inline device current_device() {
-  int id = 0, major = 0, minor = 0, sms = 0;
+  int id = 0, major = 0, minor = 0, sms = 0, bytes = 0;
   cudaGetDevice(&id);
   cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, id);
   cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, id);
   cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, id);
-  return {10 * major + minor, sms > 0 ? sms : 1};
+  cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, id);
+  return {10 * major + minor, sms > 0 ? sms : 1, bytes};
 }
 
 DLK_FN std::int64_t at_most(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 DLK_FN std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+// What a launch may want besides threads.
+struct extras {
+  int cluster = 1;       // thread blocks to a cluster
+  int shared_bytes = 0;  // dynamic shared memory
+};
+
 // Runs kernel(args) on the caller's stream and returns the error of the launch, 0 for none. Never waits.
 template <class... P, class... A>
-int launch(void (*kernel)(P...), std::int64_t blocks, int threads, int cluster, void* queue, const A&... args) {
+int launch(void (*kernel)(P...), std::int64_t blocks, int threads, extras more, void* queue, const A&... args) {
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(unsigned(blocks));
   config.blockDim = dim3(unsigned(threads));
+  config.dynamicSmemBytes = std::size_t(more.shared_bytes);
   config.stream = static_cast<cudaStream_t>(queue);
   cudaLaunchAttribute attribute = {};
-  if (cluster > 1) {
+  if (more.cluster > 1) {
     attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim.x = unsigned(cluster);
+    attribute.val.clusterDim.x = unsigned(more.cluster);
     attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
     config.attrs = &attribute;
     config.numAttrs = 1;
   }
-  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, args...);
+  cudaError_t error = cudaSuccess;
+  if (more.shared_bytes > 0) error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, more.shared_bytes);
+  if (error == cudaSuccess) error = cudaLaunchKernelEx(&config, kernel, args...);
   cudaGetLastError();  // a failed launch must not be found again by somebody else's call
   return int(error);
 }

@@ -95,7 +95,7 @@ int map(const MapArgs& a) {
   const MapPolicy policy = map_policy(d.cc);
   const std::int64_t steps = s.packets > 0 ? ceil_div(s.packets, packets_in_flight(policy, F::ins)) : a.n;
   const std::int64_t blocks = at_most(ceil_div(steps, kMapThreads), std::int64_t(d.sms) * policy.blocks_per_sm);
-  return launch(map_kernel<F, T>, blocks, kMapThreads, 1, a.queue, s);
+  return launch(map_kernel<F, T>, blocks, kMapThreads, {}, a.queue, s);
 }
 
 template <class L>

@@ -125,7 +125,7 @@ template <class Terms>
 int reduce_with(const Terms& terms, const ReduceArgs& a) {
   const std::int64_t warps = a.n == 0 ? 1 : ceil_div(a.n, kBlock);
   const std::int64_t blocks = at_most(ceil_div(warps * kWarp, kReduceThreads), std::int64_t(current_device().sms) * kReduceBlocksPerSm);
-  return launch(reduce_kernel<Terms>, blocks, kReduceThreads, 1, a.queue, terms, a.n, terms.packets(), static_cast<typename Terms::S*>(a.partial));
+  return launch(reduce_kernel<Terms>, blocks, kReduceThreads, {}, a.queue, terms, a.n, terms.packets(), static_cast<typename Terms::S*>(a.partial));
 }
 
 template <class Op, class T>
@@ -209,7 +209,7 @@ __global__ void __launch_bounds__(kLabelThreads) label_kernel(const LabelArgs __
 
 template <class T>
 int labels(const LabelArgs& a) {
-  return launch(label_kernel<T>, 1, kLabelThreads, 1, a.queue, a);
+  return launch(label_kernel<T>, 1, kLabelThreads, {}, a.queue, a);
 }
 
 template <class L>

@@ -1,12 +1,16 @@
-// Row-wise ops: the maximum, the canonical sums of the terms, the row's scalars, then the output. A team of threads owns a row:
+// Row-wise ops: the maximum, the canonical sums of the terms, the row's scalars, then the output. A team of threads owns a row and keeps
+// it in shared memory, in the compute type: there each pass may divide the columns among the threads as it likes, whatever the alignment.
 //
-//   warp_team    a warp, for rows of up to 1,024 columns (512 of float64), held in registers
-//   group_team   groups of 256 threads, each with a canonical block of 4,096 columns in registers: two groups a thread block, and on
-//                sm_90 up to eight thread blocks in a cluster, which meet through distributed shared memory
+//   warp_team    a warp, for short rows
+//   group_team   groups of 128 threads, each with a canonical block of 4,096 columns: up to four groups a thread block, and on sm_90 up
+//                to eight thread blocks in a cluster, which meet through distributed shared memory
 //
 // A row that its team can hold is read from memory once. A longer one is read again for each pass, from the cache as a rule.
+// An op that keeps its first term finds it in place of its first input: its output is made from the term.
 #pragma once
 #include "canonical.cuh"
+
+extern __shared__ uint4 dlk_dynamic_shared[];
 
 DLK_BEGIN
 
@@ -14,163 +18,154 @@ template <class Op>
 struct row_call {
   Op op;
   RowArgs a;
-  bool packets;  // every array, at every row, begins at a multiple of 16 bytes
-  bool resident;  // a team has as many groups as the row has blocks
+  bool packets;   // every array, at every row, begins at a multiple of 16 bytes
+  bool resident;  // the team holds the whole row
+  int held;       // columns that there is room for: of a warp's row, of a group's tile
 };
 
-// What one thread of a team of N threads holds of a tile of N * E columns: E elements, in packets of P consecutive ones (16-byte accesses)
-// or, where rows are not aligned to 16 bytes, in single ones N apart.
-template <class Op, class T, int N, int E>
+// A part of a row, in shared memory, and the N threads that work on it. Lane j of a chunk of 256 columns is of thread j % N.
+template <class Op, class T, int N>
 struct row_tile {
   using S = compute_t<T>;
-  static constexpr int P = kPacket<T>, K = E / P;
+  static constexpr int P = kPacket<T>, lanes = kLanes / N;
 
   const row_call<Op>& c;
-  const int thread;     // of the team's N
-  const int origin, step;  // column of the thread's first element; distance of the elements of a packet
-  int n;                // columns of the tile, <= 0 for none
-  packet<T, P> x[Op::ins][K], w[K];
-  S kept[E];            // the first term
+  S* const x;             // input j begins at x + j * c.held
+  const int thread;
+  std::int64_t first = 0;  // column of the row at which the tile begins
+  int n = 0;               // columns of the tile, <= 0 for none
 
-  DLK_DEVICE row_tile(const row_call<Op>& call, int t) : c(call), thread(t), origin(call.packets ? t * P : t), step(call.packets ? 1 : N), n(0) {}
+  DLK_DEVICE row_tile(const row_call<Op>& call, S* shared, int t) : c(call), x(shared), thread(t) {}
 
-  DLK_DEVICE int column(int k, int e) const { return origin + k * N * P + e * step; }
+  DLK_DEVICE void move_to(std::int64_t i) {  // tile number i of the row
+    first = i * c.held;
+    const std::int64_t left = c.a.cols - first;
+    n = left < c.held ? int(left) : c.held;
+  }
+  DLK_DEVICE int packets() const { return c.packets && n > 0 ? n / P : 0; }
 
-  DLK_DEVICE void load(packet<T, P> (&to)[K], const T* from) const {
+  // Copies the tile; returns the maximum of `best` and of what this thread copied of the first input.
+  DLK_DEVICE S load(const T* const (&row)[Op::ins], S best) {
 #pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if (k * N * P >= n) break;
-      if (c.packets && column(k, 0) + P <= n) {
-        to[k] = load_packet<P>(from + column(k, 0));
-      } else {
+    for (int j = 0; j < Op::ins; ++j) {
+      const T* const from = row[j] + first;
+      S* const to = x + j * c.held;
+#pragma unroll 4
+      for (int i = thread; i < packets(); i += N) {
+        const packet<T, P> raw = load_packet<P>(from + i * P);
+        packet<S, P> v;
 #pragma unroll
-        for (int e = 0; e < P; ++e) to[k].v[e] = column(k, e) < n ? from[column(k, e)] : T{};
+        for (int e = 0; e < P; ++e) {
+          v.v[e] = to_compute(raw.v[e]);
+          if (Op::needs_max && j == 0) best = max(best, v.v[e]);
+        }
+        store_packet(to + i * P, v);
       }
-    }
-  }
-  // the columns of tile number i of the row
-  DLK_DEVICE void load(const T* const* row, std::int64_t i) {
-    const std::int64_t first = i * N * E, left = c.a.cols - first;
-    n = left < N * E ? int(left) : N * E;
-    for (int j = 0; j < Op::ins; ++j) load(x[j], row[j] + first);
-    if (c.a.weight != nullptr) load(w, static_cast<const T*>(c.a.weight) + first);
-  }
-
-  DLK_DEVICE void input(S* v, int k, int e) const {
-    for (int j = 0; j < Op::ins; ++j) v[j] = to_compute(x[j][k].v[e]);
-  }
-  DLK_DEVICE S weight(int k, int e) const { return c.a.weight == nullptr ? S(1) : to_compute(w[k].v[e]); }
-
-  DLK_DEVICE S maximum(S best) const {
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if (k * N * P >= n) break;
-#pragma unroll
-      for (int e = 0; e < P; ++e) best = column(k, e) < n ? max(best, to_compute(x[0][k].v[e])) : best;
+#pragma unroll 4
+      for (int i = packets() * P + thread; i < n; i += N) {
+        to[i] = to_compute(from[i]);
+        if (Op::needs_max && j == 0) best = max(best, to[i]);
+      }
     }
     return best;
   }
 
-  // Term number `which` of element (k, e), -0 where there is none. The compiler drops what the other terms would cost.
-  template <int which, class Row>
-  DLK_DEVICE S term(int k, int e, const Row& row) {
-    S v[Op::ins], t[Op::sums];
-    input(v, k, e);
-    c.op.terms(v, weight(k, e), row, t);
-    if (Op::keeps_term && which == 0) kept[k * P + e] = t[0];
-    return column(k, e) < n ? t[which] : S(-0.0);
-  }
+  DLK_DEVICE S weight(int i) const { return c.a.weight == nullptr ? S(1) : to_compute(static_cast<const T*>(c.a.weight)[first + i]); }
 
-  // The first terms, where they are no longer at hand.
+  // Adds up the terms of this thread's lanes; keeps the first terms.
   template <class Row>
-  DLK_DEVICE void keep(const Row& row) {
+  DLK_DEVICE void add(S (&sum)[Op::sums][lanes], const Row& row) {
 #pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if (k * N * P >= n) break;
-      for (int e = 0; e < P; ++e) term<0>(k, e, row);
+    for (int k = 0; k < Op::sums; ++k) {
+#pragma unroll
+      for (int r = 0; r < lanes; ++r) sum[k][r] = S(-0.0);
+    }
+#pragma unroll(N == kWarp ? 1 : 2)
+    for (int chunk = 0; chunk < n; chunk += kLanes) {
+#pragma unroll
+      for (int r = 0; r < lanes; ++r) {
+        const int i = chunk + r * N + thread;
+        if (i >= n) break;
+        S in[Op::ins], t[Op::sums];
+#pragma unroll
+        for (int j = 0; j < Op::ins; ++j) in[j] = x[j * c.held + i];
+        c.op.terms(in, weight(i), row, t);
+        if (Op::keeps_term) x[i] = t[0];
+#pragma unroll
+        for (int k = 0; k < Op::sums; ++k) sum[k][r] = sum[k][r] + t[k];
+      }
     }
   }
 
-  // label: the column of the right class in this tile, or anything outside it
+  template <class Row>
+  DLK_DEVICE T output(int i, const Row& row, int right) const {
+    S in[Op::ins];
+#pragma unroll
+    for (int j = 0; j < Op::ins; ++j) in[j] = x[j * c.held + i];
+    S r = c.op(in, weight(i), in[0], row);
+    if constexpr (Op::labelled) r = i == right ? c.op.at_label(r, row) : r;
+    return to_storage<T>(r);
+  }
+  // label: the column of the right class in the row, if it is one
   template <class Row>
   DLK_DEVICE void store(T* y, const Row& row, std::int64_t label) const {
-    const int right = label >= 0 && label < n ? int(label) : -1;
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if (k * N * P >= n) break;
+    const int right = label >= first && label < first + n ? int(label - first) : -1;
+#pragma unroll(P <= 4 ? 2 : 1)
+    for (int i = thread; i < packets(); i += N) {
       packet<T, P> out;
 #pragma unroll
-      for (int e = 0; e < P; ++e) {
-        S v[Op::ins];
-        input(v, k, e);
-        S r = c.op(v, weight(k, e), Op::keeps_term ? kept[k * P + e] : S(0), row);
-        if constexpr (Op::labelled) r = column(k, e) == right ? c.op.at_label(r, row) : r;
-        out.v[e] = to_storage<T>(r);
-      }
-      if (c.packets && column(k, 0) + P <= n) {
-        store_packet(y + column(k, 0), out);
-      } else {
-#pragma unroll
-        for (int e = 0; e < P; ++e) {
-          if (column(k, e) < n) y[column(k, e)] = out.v[e];
-        }
-      }
+      for (int e = 0; e < P; ++e) out.v[e] = output(i * P + e, row, right);
+      store_packet(y + first + i * P, out);
     }
+    for (int i = packets() * P + thread; i < n; i += N) y[first + i] = output(i, row, right);
   }
   DLK_DEVICE void store_zero(T* y) const {
-    for (int i = thread; i < n; i += N) y[i] = to_storage<T>(S(0));
+    for (int i = thread; i < n; i += N) y[first + i] = to_storage<T>(S(0));
   }
 };
 
-// --- teams: who owns a row, and how its threads agree on a maximum and on a sum ----------------------------------------------
+// --- teams: who owns a row, and how its threads agree on a maximum and on a sum --------------------------------------------------
 
 template <class Op, class T>
 struct warp_team {
   using S = compute_t<T>;
-  static constexpr int threads = kWarp, elements = kRowWarpElements<S> / (Op::sums > 1 ? 2 : 1), sums = Op::sums;
   static constexpr bool one_tile = true;
-  using Tile = row_tile<Op, T, threads, elements>;
+  using Tile = row_tile<Op, T, kWarp>;
 
-  DLK_DEVICE int thread() const { return lane_id(); }
+  DLK_DEVICE int warp() const { return int(threadIdx.x) / kWarp; }
+  DLK_DEVICE Tile tile(const row_call<Op>& c) const {
+    return Tile(c, reinterpret_cast<S*>(dlk_dynamic_shared) + warp() * Op::ins * c.held, lane_id());
+  }
   DLK_DEVICE std::int64_t first_row() const { return (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp; }
   DLK_DEVICE std::int64_t row_step() const { return std::int64_t(gridDim.x) * blockDim.x / kWarp; }
   DLK_DEVICE std::int64_t first_tile() const { return 0; }
   DLK_DEVICE std::int64_t tile_step() const { return 1; }
   DLK_DEVICE bool leads() const { return lane_id() == 0; }
 
-  DLK_DEVICE void begin(bool) {}
-  DLK_DEVICE void settle() { __syncwarp(); }
-  DLK_DEVICE S maximum(S best) { return warp_maximum(best); }
-
-  // Element (k, e) is of lane r % 8 of the thread, r = k * P + e, in either layout: the lanes are added up in place.
-  template <int which, class Row>
-  DLK_DEVICE void add(std::int64_t, Tile& tile, Row& row) {
-    S v[kHeld];
-    for (int r = 0; r < kHeld; ++r) v[r] = S(-0.0);
+  DLK_DEVICE void begin(bool) { __syncwarp(); }
+  DLK_DEVICE void meet() { __syncwarp(); }
+  DLK_DEVICE S maximum(S best) {
+    __syncwarp();
+    return warp_maximum(best);
+  }
+  template <class Row>
+  DLK_DEVICE void combine(std::int64_t, S (&v)[Op::sums][kHeld], Row& row, bool) {
 #pragma unroll
-    for (int k = 0; k < Tile::K; ++k) {
-      if (k * threads * Tile::P >= tile.n) break;
-#pragma unroll
-      for (int e = 0; e < Tile::P; ++e) {
-        S& lane = v[(k * Tile::P + e) % kHeld];
-        lane = lane + tile.template term<which>(k, e, row);
-      }
-    }
-    row.sum[which] = tile.c.packets ? fold<Tile::P>(v) : fold<1>(v);
+    for (int k = 0; k < Op::sums; ++k) row.sum[k] = fold<1>(v[k]);
+    __syncwarp();
   }
   template <class Row>
   DLK_DEVICE void finish(std::int64_t, Row&) {}
 };
 
-constexpr int kGroup = 256;
-constexpr int kMaxCluster = 8;
+constexpr int kGroup = kRowGroupThreads, kGroupWarps = kGroup / kWarp;
 
 template <class S, int sums>
 struct group_shared {
-  alignas(16) S term[kRowGroups<S>][kBlock];
-  S warp_max[kRowGroups<S> * kGroup / kWarp];
+  S lane[kRowGroups][sums][kGroup];
+  S warp_max[kRowGroups * kGroupWarps];
   S block_max[kMaxCluster];
-  S inbox[kRowGroups<S> * kMaxCluster];  // the block sums of this turn, of all groups of the cluster
+  S inbox[sums][kRowGroups * kMaxCluster];  // the block sums of this turn, of all groups of the cluster
   S total[sums];
   ladder<S> above[sums];
 };
@@ -178,198 +173,201 @@ struct group_shared {
 template <class Op, class T>
 struct group_team {
   using S = compute_t<T>;
-  using Shared = group_shared<S, Op::sums>;
-  static constexpr int threads = kGroup, elements = int(kBlock) / kGroup, sums = Op::sums;
   static constexpr bool one_tile = false;
-  using Tile = row_tile<Op, T, threads, elements>;
+  using Tile = row_tile<Op, T, kGroup>;
 
-  Shared& shared;
+  group_shared<S, Op::sums>& shared;
   const block_cluster cluster;
   const int group = int(threadIdx.x) / kGroup, groups = int(blockDim.x) / kGroup;
 
   DLK_DEVICE int thread() const { return int(threadIdx.x) % kGroup; }
   DLK_DEVICE int warp() const { return int(threadIdx.x) / kWarp; }
-  DLK_DEVICE std::int64_t first_row() const { return blockIdx.x / cluster.size; }
-  DLK_DEVICE std::int64_t row_step() const { return gridDim.x / cluster.size; }
+  DLK_DEVICE Tile tile(const row_call<Op>& c) const {
+    return Tile(c, reinterpret_cast<S*>(dlk_dynamic_shared) + group * Op::ins * c.held, thread());
+  }
+  DLK_DEVICE std::int64_t first_row() const { return blockIdx.x / unsigned(cluster.size); }
+  DLK_DEVICE std::int64_t row_step() const { return gridDim.x / unsigned(cluster.size); }
   DLK_DEVICE std::int64_t first_tile() const { return cluster.rank * groups + group; }
   DLK_DEVICE std::int64_t tile_step() const { return std::int64_t(cluster.size) * groups; }
   DLK_DEVICE bool leads() const { return threadIdx.x == 0 && cluster.rank == 0; }
 
-  // After this, nobody in the cluster reads what belongs to the previous row. Inside a block, later barriers see to that.
+  // After this, nobody in the cluster reads what belongs to the previous row.
   DLK_DEVICE void begin(bool climbs) {
-    cluster.meet_others();
+    cluster.meet();
     if (climbs && warp() == 0) {
-      for (int s = 0; s < Op::sums; ++s) shared.above[s].begin();
+      for (int k = 0; k < Op::sums; ++k) shared.above[k].begin();
     }
   }
-  DLK_DEVICE void settle() {}  // the sums have met already
+  DLK_DEVICE void meet() { __syncthreads(); }
 
   DLK_DEVICE S maximum(S best) {
     best = warp_maximum(best);
     if (lane_id() == 0) shared.warp_max[warp()] = best;
     __syncthreads();
     const S lowest = S(-__builtin_inf());
-    best = warp_maximum(lane_id() < groups * kGroup / kWarp ? shared.warp_max[lane_id()] : lowest);
+    best = warp_maximum(lane_id() < groups * kGroupWarps ? shared.warp_max[lane_id()] : lowest);
     if (cluster.size == 1) return best;
     if (int(threadIdx.x) < cluster.size) *cluster.peer(&shared.block_max[cluster.rank], int(threadIdx.x)) = best;
-    cluster.meet_others();
+    cluster.meet();
     return warp_maximum(lane_id() < cluster.size ? shared.block_max[lane_id()] : lowest);
   }
 
-  // The terms of a tile go to shared memory, where a warp adds them up; every block of the cluster gets every sum. With as many groups as
-  // tiles, the sums are complete; otherwise they climb the ladder, turn by turn. first: the first tile of this turn
-  template <int which, class Row>
-  DLK_DEVICE void add(std::int64_t first, Tile& tile, Row& row) {
-    S* const term = shared.term[group];
+  // The sums of a tile, in every warp of its group. Lanes j and j + 128 are of one thread; so the halving starts there.
+  DLK_DEVICE S tile_sum(int k) const {
+    S v[kGroupWarps];
 #pragma unroll
-    for (int k = 0; k < Tile::K; ++k) {
+    for (int r = 0; r < kGroupWarps; ++r) v[r] = shared.lane[group][k][r * kWarp + lane_id()];
 #pragma unroll
-      for (int e = 0; e < Tile::P && k * threads * Tile::P < tile.n; ++e) term[tile.column(k, e)] = tile.template term<which>(k, e, row);
+    for (int half = kGroupWarps / 2; half >= 1; half /= 2) {
+#pragma unroll
+      for (int r = 0; r < half; ++r) v[r] = v[r] + v[r + half];
     }
+    return fold_warp(v[0]);
+  }
+  // Every block of the cluster gets every tile's sums. With as many groups as tiles they are complete after one turn; otherwise they climb
+  // the ladder, turn by turn. first: the first tile of this turn
+  template <class Row>
+  DLK_DEVICE void combine(std::int64_t first, S (&v)[Op::sums][kLanes / kGroup], Row& row, bool resident) {
+    static_assert(kLanes / kGroup == 2, "tile_sum begins at w = 64");
+#pragma unroll
+    for (int k = 0; k < Op::sums; ++k) shared.lane[group][k][thread()] = v[k][0] + v[k][1];
     __syncthreads();
-    if (warp() % (kGroup / kWarp) == 0) {
-      const S v = sum(term, tile.n);
-      if (lane_id() < cluster.size) *cluster.peer(&shared.inbox[first_tile()], lane_id()) = v;
+    const bool alone = resident && tile_step() == 1;
+#pragma unroll
+    for (int k = 0; k < Op::sums; ++k) {
+      row.sum[k] = tile_sum(k);
+      if (!alone && warp() % kGroupWarps == 0 && lane_id() < cluster.size) *cluster.peer(&shared.inbox[k][first_tile()], lane_id()) = row.sum[k];
     }
+    if (alone) return;
     cluster.meet();
-    const S v = lane_id() < tile_step() ? shared.inbox[lane_id()] : S(-0.0);
-    if (tile.c.resident) {
-      row.sum[which] = fold_warp(v);
-    } else if (warp() == 0) {
-      shared.above[which].push(first, int(tile_step()), v);
+#pragma unroll
+    for (int k = 0; k < Op::sums; ++k) {
+      const S sum = lane_id() < tile_step() ? shared.inbox[k][lane_id()] : S(-0.0);
+      if (resident) {
+        row.sum[k] = fold_warp(sum);
+      } else if (warp() == 0) {
+        shared.above[k].push(first, int(tile_step()), sum);
+      }
     }
-    cluster.meet_others();  // the inbox has been read
+    if (!resident) cluster.meet();  // before the next turn
   }
   template <class Row>
   DLK_DEVICE void finish(std::int64_t tiles, Row& row) {
     if (warp() == 0) {
-      for (int s = 0; s < Op::sums; ++s) {
-        const S v = shared.above[s].total(tiles);
-        if (lane_id() == 0) shared.total[s] = v;
+      for (int k = 0; k < Op::sums; ++k) {
+        const S v = shared.above[k].total(tiles);
+        if (lane_id() == 0) shared.total[k] = v;
       }
     }
     __syncthreads();
-    for (int s = 0; s < Op::sums; ++s) row.sum[s] = shared.total[s];
-  }
-
-  DLK_DEVICE S sum(const S* term, int n) const {
-    constexpr int Q = kPacket<S>;
-    S v[kHeld];
-    for (int r = 0; r < kHeld; ++r) v[r] = S(-0.0);
-#pragma unroll 4
-    for (int chunk = 0; chunk < n; chunk += kLanes) {
-#pragma unroll
-      for (int r = 0; r < kHeld; r += Q) {
-        const packet<S, Q> t = load_packet<Q>(term + chunk + lane_of<Q>(r, lane_id()));
-        for (int e = 0; e < Q; ++e) v[r + e] = v[r + e] + t.v[e];
-      }
-    }
-    return fold<Q>(v);
+    for (int k = 0; k < Op::sums; ++k) row.sum[k] = shared.total[k];
   }
 };
 
 // --- the loop ------------------------------------------------------------------------------------------------------------------
-
-template <class T>
-DLK_DEVICE std::int64_t label_of_row(const RowArgs& a, std::int64_t r) {
-  return a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[r] : static_cast<const std::int32_t*>(a.label)[r];
-}
-
-// Sum number `which` and those after it.
-template <int which, class Team, class Tile, class Row>
-DLK_DEVICE void add_from(Team& team, std::int64_t first, Tile& tile, Row& row) {
-  if constexpr (which < Team::sums) {
-    team.template add<which>(first, tile, row);
-    add_from<which + 1>(team, first, tile, row);
-  }
-}
 
 template <class Op, class T, class Team>
 DLK_DEVICE void run_row(const row_call<Op>& c, Team& team, std::int64_t r) {
   using S = compute_t<T>;
   const RowArgs& a = c.a;
   const T* in[Op::ins];
-  for (int k = 0; k < Op::ins; ++k) in[k] = static_cast<const T*>(a.in[k]) + r * a.in_step[k];
+#pragma unroll
+  for (int j = 0; j < Op::ins; ++j) in[j] = static_cast<const T*>(a.in[j]) + r * a.in_step[j];
   T* const y = a.out == nullptr ? nullptr : static_cast<T*>(a.out) + r * a.out_step;
   S* const value = a.value == nullptr ? nullptr : static_cast<S*>(a.value) + r;
-  constexpr std::int64_t width = Team::threads * Team::elements;
-  const std::int64_t tiles = ceil_div(a.cols, width), mine = team.first_tile(), step = team.tile_step();
+  typename Team::Tile tile = team.tile(c);
+  const std::int64_t tiles = ceil_div(a.cols, c.held), mine = team.first_tile(), step = team.tile_step();
   const bool reload = !Team::one_tile && !c.resident;
-  typename Team::Tile tile(c, team.thread());
 
   team.begin(reload);
   ops::row_of<S, Op::sums> row{};
   ops::label_of<S> right{S(0), S(1)};
   std::int64_t label = -1;
-  bool bad_label = false;
   if constexpr (Op::labelled) {
-    label = label_of_row<T>(a, r);
+    label = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[r] : static_cast<const std::int32_t*>(a.label)[r];
     if (label == a.ignore) {
       if (value != nullptr && team.leads()) *value = S(0);
       for (std::int64_t i = mine; y != nullptr && i < tiles; i += step) {
-        tile.n = int(at_most(a.cols - i * width, width));
-        tile.store_zero(y + i * width);
+        tile.move_to(i);
+        tile.store_zero(y);
       }
       return;
     }
     // Read before anybody writes: y may be the input. An id out of range makes the row NaN; the host finds it by `labels`.
-    bad_label = label < 0 || label >= a.cols;
-    if (!bad_label) {
+    if (label < 0 || label >= a.cols) {
+      right.x = S(__builtin_nan(""));
+    } else {
       right.x = to_compute(in[0][label]);
       if (a.weight != nullptr) right.weight = to_compute(static_cast<const T*>(a.weight)[label]);
     }
   }
 
+  S best = S(-__builtin_inf());
+#pragma unroll 1
+  for (std::int64_t i = 0; i < tiles && (Op::needs_max || !reload); i += step) {
+    tile.move_to(i + mine);
+    best = tile.load(in, best);
+  }
   if constexpr (Op::needs_max) {
-    S best = S(-__builtin_inf());
-    for (std::int64_t i = 0; i < tiles; i += step) {
-      tile.load(in, i + mine);
-      best = tile.maximum(best);
-    }
     row.max = team.maximum(best);
-  }
-  for (std::int64_t i = 0; i < tiles; i += step) {
-    if (reload || !Op::needs_max) tile.load(in, i + mine);
-    add_from<0>(team, i, tile, row);
-  }
-  if (reload) team.finish(tiles, row);
-
-  if constexpr (Op::loss) {
-    row.upstream = (a.upstream == nullptr ? S(1) : static_cast<const S*>(a.upstream)[r * a.upstream_step]) / divisor<S>(a);
-    if (bad_label) row.sum[0] = S(__builtin_nan(""));
-    const S v = c.op.finish(row, right);
-    if (value != nullptr && team.leads()) *value = v;
   } else {
-    c.op.finish(row);
+    team.meet();
   }
-  if (y == nullptr) return;
-  team.settle();
-  for (std::int64_t i = mine; i < tiles; i += step) {
-    if (reload) {
-      tile.load(in, i);
-      if constexpr (!Team::one_tile && Op::keeps_term) tile.keep(row);
+
+  // First the sums, then the output: one loop, so that the terms, which both may have to compute, are there once in the code.
+#pragma unroll 1
+  for (int phase = 0; phase < 2; ++phase) {
+    const bool adding = phase == 0;
+#pragma unroll 1
+    for (std::int64_t i = 0; i < tiles; i += step) {
+      if (reload) {
+        team.meet();
+        tile.move_to(i + mine);
+        tile.load(in, best);
+        team.meet();
+      }
+      if (adding || (reload && Op::keeps_term)) {
+        S lane[Op::sums][Team::Tile::lanes];
+        tile.add(lane, row);
+        if (adding) {
+          team.combine(i, lane, row, c.resident);
+        } else {
+          team.meet();
+        }
+      }
+      if (!adding) tile.store(y, row, label);
     }
-    tile.store(y + i * width, row, label - i * width);
+    if (!adding) break;
+    if (reload) team.finish(tiles, row);
+    if constexpr (Op::loss) {
+      row.upstream = (a.upstream == nullptr ? S(1) : static_cast<const S*>(a.upstream)[r * a.upstream_step]) / divisor<S>(a);
+      if (right.x != right.x) row.sum[0] = right.x;
+      const S v = c.op.finish(row, right);
+      if (value != nullptr && team.leads()) *value = v;
+    } else {
+      c.op.finish(row);
+    }
+    if (y == nullptr) return;
   }
 }
 
 template <class Op, class T>
-__global__ void __launch_bounds__(kRowWarpThreads, 2) row_warp_kernel(const row_call<Op> __grid_constant__ c) {
+__global__ void __launch_bounds__(kRowWarpThreads) row_warp_kernel(const row_call<Op> __grid_constant__ c) {
   warp_team<Op, T> team;
   for (std::int64_t r = team.first_row(); r < c.a.rows; r += team.row_step()) run_row<Op, T>(c, team, r);
 }
 
 template <class Op, class T>
-__global__ void __launch_bounds__(kRowGroups<compute_t<T>>* kGroup, 2) row_group_kernel(const row_call<Op> __grid_constant__ c) {
-  __shared__ typename group_team<Op, T>::Shared shared;
+__global__ void __launch_bounds__(kRowGroups* kGroup, 2) row_group_kernel(const row_call<Op> __grid_constant__ c) {
+  __shared__ group_shared<compute_t<T>, Op::sums> shared;
   group_team<Op, T> team{shared, {}};
   for (std::int64_t r = team.first_row(); r < c.a.rows; r += team.row_step()) run_row<Op, T>(c, team, r);
 }
 
 template <class Op, class T>
 bool rows_in_packets(const RowArgs& a) {
-  bool all = aligned(a.weight) && aligned(a.out) && (a.out == nullptr || a.out_step % kPacket<T> == 0 || a.rows == 1);
-  for (int k = 0; k < Op::ins; ++k) all = all && aligned(a.in[k]) && (a.in_step[k] % kPacket<T> == 0 || a.rows == 1);
+  bool all = aligned(a.out) && (a.out_step % kPacket<T> == 0 || a.rows == 1 || a.out == nullptr);
+  for (int j = 0; j < Op::ins; ++j) all = all && aligned(a.in[j]) && (a.in_step[j] % kPacket<T> == 0 || a.rows == 1);
   return all;
 }
 
@@ -379,18 +377,21 @@ int rows(const RowArgs& a) {
   if (a.rows == 0 || a.cols == 0) return 0;
   const device d = current_device();
   const RowPolicy policy = row_policy(d.cc);
-  row_call<Op> c{Op(a.params), a, rows_in_packets<Op, T>(a), true};
-  if (a.cols <= kWarp * warp_team<Op, T>::elements) {
-    const std::int64_t blocks = at_most(ceil_div(a.rows * kWarp, kRowWarpThreads), std::int64_t(d.sms) * 8 * policy.blocks_per_sm);
-    return launch(row_warp_kernel<Op, T>, blocks, kRowWarpThreads, 1, a.queue, c);
+  row_call<Op> c{Op(a.params), a, rows_in_packets<Op, T>(a), true, int(kBlock)};
+  if (a.cols <= policy.warp_columns) {
+    constexpr int warps = kRowWarpThreads / kWarp;
+    c.held = int(ceil_div(a.cols, kLanes) * kLanes);
+    const std::int64_t blocks = at_most(ceil_div(a.rows, warps), std::int64_t(d.sms) * policy.blocks_per_sm);
+    return launch(row_warp_kernel<Op, T>, blocks, kRowWarpThreads, {1, warps * Op::ins * c.held * int(sizeof(S))}, a.queue, c);
   }
   const std::int64_t tiles = ceil_div(a.cols, kBlock);
-  const int groups = int(at_most(tiles, kRowGroups<S>));
-  int cluster = 1;
+  constexpr int bytes = Op::ins * int(kBlock) * int(sizeof(S)), fixed = int(sizeof(group_shared<S, Op::sums>));
+  int groups = 1, cluster = 1;
+  while (groups < kRowGroups && groups < tiles && 2 * groups * bytes + fixed <= d.shared_bytes) groups *= 2;
   while (cluster < policy.cluster && cluster * groups < tiles) cluster *= 2;
   c.resident = cluster * groups >= tiles;
   const std::int64_t teams = at_most(a.rows, ceil_div(std::int64_t(d.sms) * policy.blocks_per_sm, cluster));
-  return launch(row_group_kernel<Op, T>, teams * cluster, groups * kGroup, cluster, a.queue, c);
+  return launch(row_group_kernel<Op, T>, teams * cluster, groups * kGroup, {cluster, groups * bytes}, a.queue, c);
 }
 
 template <class L>

@@ -25,20 +25,20 @@ constexpr int kReduceThreads = 256;
 constexpr int kReduceBlocksPerSm = 8;
 constexpr int kLabelThreads = 1024;
 
-// Rows: a warp holds up to 32 elements per thread (16 of float64); longer rows go to groups of 256 threads with 16 elements each, that
-// is one canonical block of 4,096 columns a group. A row is resident (read once) while it has no more blocks than groups.
+// Rows live in shared memory: short ones belong to a warp; longer ones to groups of 128 threads with a canonical block of 4,096 columns
+// (16 KB of float32) each. A row is resident (read once) while it has no more blocks than groups, over all thread blocks of a cluster.
 struct RowPolicy {
-  int cluster;        // thread blocks that share a row through distributed shared memory; 1: there is none before sm_90
-  int blocks_per_sm;  // of the grid
+  int warp_columns;   // rows up to this length belong to a warp
+  int cluster;        // thread blocks that may share a row through distributed shared memory; 1: there is none before sm_90
+  int blocks_per_sm;  // upper bound of the grid; a team then loops
 };
-constexpr int kRowWarpThreads = 256;
 constexpr RowPolicy row_policy(int cc) {
-  if (cc >= 90) return {8, 4};  // 8 is the largest portable cluster; 16 needs an opt-in that nobody has measured here
-  return {1, 4};
+  if (cc >= 90) return {1024, 8, 16};  // 8 is the largest portable cluster; 16 needs an opt-in that nobody has measured here
+  return {1024, 1, 16};
 }
-template <class S>
-constexpr int kRowWarpElements = 128 / int(sizeof(S));
-template <class S>
-constexpr int kRowGroups = sizeof(S) == 8 ? 1 : 2;  // per thread block: 48 KB of shared memory hold the terms of so many
+constexpr int kRowWarpThreads = 128;
+constexpr int kRowGroupThreads = 128;
+constexpr int kRowGroups = 4;  // at most, per thread block
+constexpr int kMaxCluster = 8;
 
 DLK_END

@@ -109,7 +109,7 @@ int update(const UpdateArgs& a) {
     const std::int64_t wanted = ceil_div(ceil_div(longest, kPacket<T>), kMapThreads);
     const std::int64_t most = ceil_div(std::int64_t(d.sms) * map_policy(d.cc).blocks_per_sm, count);
     b.parts = int(at_most(wanted, most));
-    const int error = launch(update_kernel<Op, T>, std::int64_t(count) * b.parts, kMapThreads, 1, a.queue, b);
+    const int error = launch(update_kernel<Op, T>, std::int64_t(count) * b.parts, kMapThreads, {}, a.queue, b);
     if (error != 0) return error;
   }
   return 0;

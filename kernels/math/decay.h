@@ -31,8 +31,9 @@ DLK_FN V hinge_minus(V x, V z, const scaled<V>& q) {
 // f'(x) from g = f'(-|x|), for an f that is max(x, 0) plus an even function: f'(x) + f'(-x) = 1.
 template <class V>
 DLK_FN V reflect_slope(V x, const scaled<V>& g) {
-  const V y = value(g);
-  return select(x < V(0.0f), y, V(1.0f) - y);
+  const V s = g.scale * V(unguard<V>);
+  const pair<V> y = exact_sum(V(1.0f), -(g.hi * s));
+  return select(x < V(0.0f), value(g), y.hi + fma(-g.lo, s, y.lo));
 }
 
 // |x|, no larger than where x e^-x has become 0. NaN stays.

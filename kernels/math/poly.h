@@ -66,6 +66,13 @@ DLK_FN pair<V> exact_sum(V a, V b) {
   return {hi, (a - hi) + b};
 }
 
+// a + b without error, whatever their order (Knuth).
+template <class V>
+DLK_FN pair<V> exact_sum_any(V a, V b) {
+  const V hi = a + b, part = hi - a;
+  return {hi, (a - (hi - part)) + (b - part)};
+}
+
 // a * b without error.
 template <class V>
 DLK_FN pair<V> exact_product(V a, V b) {
@@ -87,16 +94,20 @@ DLK_FN pair<V> product(pair<V> a, pair<V> b) {
   return {p.hi, fma(a.hi, b.lo, fma(a.lo, b.hi, p.lo))};
 }
 
-// 1 / d, and a / d: one division, then one step of correction by the residual.
+// 1 / d - r for r = 1 / d.hi, by one step of correction with the residual; 1 / d and a / d likewise.
+template <class V>
+DLK_FN V reciprocal_error(pair<V> d, V r) {
+  return r * fma(-r, d.lo, fma(-r, d.hi, V(1.0f)));
+}
 template <class V>
 DLK_FN pair<V> reciprocal(pair<V> d) {
   const V r = V(1.0f) / d.hi;
-  return {r, r * fma(-r, d.lo, fma(-r, d.hi, V(1.0f)))};
+  return {r, reciprocal_error(d, r)};
 }
 template <class V>
-DLK_FN pair<V> quotient(pair<V> a, pair<V> d, V reciprocal) {
-  const V q = a.hi * reciprocal;
-  return {q, reciprocal * (fma(-q, d.hi, a.hi) + fma(-q, d.lo, a.lo))};
+DLK_FN pair<V> quotient(pair<V> a, pair<V> d, V r) {
+  const V q = a.hi * r;
+  return {q, r * (fma(-q, d.hi, a.hi) + fma(-q, d.lo, a.lo))};
 }
 
 }  // namespace math

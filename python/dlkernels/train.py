@@ -207,8 +207,9 @@ def fit(
     """
     criterion = Loss(loss)
     chosen = _metrics(metrics, criterion)
-    if epochs < 1:
-        raise ValueError(f"fit: epochs must be at least 1, got {epochs}.")
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"fit: {name} must be at least 1, got {value}.")
     if validation_data is None and validation_split:
         data, validation_data = train_test_split(*data, validation_split, seed=(seed, 1))
     count = check_pair("fit", *data)

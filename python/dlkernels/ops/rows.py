@@ -1,6 +1,7 @@
 """Ops on each row along an axis. The bodies are the float64 definitions; calling an op runs its compiled kernel.
 
 Sums are added in one canonical order (DESIGN.md 3.2), so a result does not depend on threads, instruction set or strides.
+Error bounds are in ULP of the largest magnitude in the row: x - max is rounded once, which costs a small element relative accuracy.
 The row's maximum is subtracted first: no overflow. A row of -inf only, or with +inf or NaN in it, is NaN; a -inf entry contributes 0.
 """
 

@@ -1,0 +1,1 @@
+"""The benchmarks. They use the public API only."""

@@ -1,0 +1,173 @@
+"""What is measured: for every case, how each peer does it in its best form on preallocated arrays.
+
+A case is a function that takes a peer's name and returns a callable to time, or None where the peer has no such thing. Peers run in
+processes of their own, so a case may import only its peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Timed = Callable[[], Any]
+MI = 1 << 20
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    make: Callable[[str], Timed | None]
+    bytes: int  # that any implementation must move
+    peer: str  # whom the ratio is against
+    goal: float  # ratio wanted: time of the peer / our time
+    inner: int = 1  # calls in one timed sample
+
+
+def _torch() -> Any:
+    import torch
+
+    torch.set_num_threads(2)
+    return torch
+
+
+def _data(*shape: int, dtype: Any = np.float32, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def activation(op: str, n: int) -> Callable[[str], Timed | None]:
+    def make(peer: str) -> Timed | None:
+        x = _data(n)
+        if peer == "dlkernels":
+            import dlkernels as dk
+
+            f, y = getattr(dk, op), np.empty_like(x)
+            return lambda: f(x, out=y)
+        if peer == "torch":
+            torch = _torch()
+            t = torch.from_numpy(x)
+            o = torch.empty_like(t)
+            if op in {"sigmoid", "tanh"}:
+                g = getattr(torch, op)
+                return lambda: g(t, out=o)
+            if op == "relu":
+                return lambda: torch.clamp_min(t, 0, out=o)
+            g = getattr(torch.ops.aten, op).out
+            return lambda: g(t, out=o)
+        return None
+
+    return make
+
+
+def copy(n: int) -> Callable[[str], Timed | None]:
+    """The roof: the same bytes, moved only; the faster of NumPy's and PyTorch's two-threaded copy is the peer."""
+
+    def make(peer: str) -> Timed | None:
+        x = _data(n)
+        if peer == "torch":
+            torch = _torch()
+            t = torch.from_numpy(x)
+            o = torch.empty_like(t)
+            return lambda: o.copy_(t)
+        if peer == "numpy":
+            y = np.empty_like(x)
+            return lambda: np.copyto(y, x)
+        return None
+
+    return make
+
+
+def cross_entropy(rows: int, classes: int) -> Callable[[str], Timed | None]:
+    def make(peer: str) -> Timed | None:
+        x = _data(rows, classes)
+        y = np.random.default_rng(1).integers(0, classes, rows)
+        if peer == "dlkernels":
+            import dlkernels as dk
+
+            dx = np.empty_like(x)
+            return lambda: dk.cross_entropy.value_and_grad(x, y, out=dx)
+        if peer == "torch":
+            torch = _torch()
+            t = torch.from_numpy(x).requires_grad_()
+            labels = torch.from_numpy(y)
+
+            def step() -> None:
+                t.grad = None
+                torch.nn.functional.cross_entropy(t, labels).backward()
+
+            return step
+        return None
+
+    return make
+
+
+def mse(n: int) -> Callable[[str], Timed | None]:
+    def make(peer: str) -> Timed | None:
+        p, t = _data(n), _data(n, seed=1)
+        if peer == "dlkernels":
+            import dlkernels as dk
+
+            dx = np.empty_like(p)
+            return lambda: dk.mse_loss.value_and_grad(p, t, out=dx)
+        if peer == "torch":
+            torch = _torch()
+            a = torch.from_numpy(p).requires_grad_()
+            b = torch.from_numpy(t)
+
+            def step() -> None:
+                a.grad = None
+                torch.nn.functional.mse_loss(a, b).backward()
+
+            return step
+        return None
+
+    return make
+
+
+def adamw(tensors: int, size: int) -> Callable[[str], Timed | None]:
+    def make(peer: str) -> Timed | None:
+        params = [_data(size, seed=i) for i in range(tensors)]
+        grads = [_data(size, seed=i + tensors) for i in range(tensors)]
+        if peer == "dlkernels":
+            import dlkernels as dk
+
+            opt = dk.optim.AdamW(params, lr=1e-3)
+            return lambda: opt.step(grads)
+        if peer == "torch":
+            torch = _torch()
+            ps = [torch.nn.Parameter(torch.from_numpy(p)) for p in params]
+            for p, g in zip(ps, grads, strict=True):
+                p.grad = torch.from_numpy(g)
+            best = torch.optim.AdamW(ps, lr=1e-3, fused=True)
+            return best.step
+        return None
+
+    return make
+
+
+def call_overhead(peer: str) -> Timed | None:
+    x = _data(16)
+    y = np.empty_like(x)
+    if peer == "dlkernels":
+        import dlkernels as dk
+
+        tanh = dk.tanh
+        return lambda: tanh(x, out=y)
+    if peer == "numpy":
+        return lambda: np.tanh(x, out=y)
+    return None
+
+
+CASES = [
+    Case("call tanh 16, out=", call_overhead, 128, "numpy", 1.0, inner=20_000),
+    *[Case(f"{op} 8,192", activation(op, 8192), 2 * 4 * 8192, "torch", 1.5, inner=500) for op in ("sigmoid", "silu", "gelu", "tanh")],
+    Case("copy 32 Mi", copy(32 * MI), 2 * 4 * 32 * MI, "copy", 1.0),
+    *[Case(f"{op} 32 Mi", activation(op, 32 * MI), 2 * 4 * 32 * MI, "copy", 1 / 1.2) for op in ("relu", "sigmoid", "silu")],
+    *[Case(f"{op} 32 Mi", activation(op, 32 * MI), 2 * 4 * 32 * MI, "copy", 1 / 1.6) for op in ("tanh", "gelu")],
+    Case("cross_entropy value+grad 8192x1000", cross_entropy(8192, 1000), 2 * 4 * 8192 * 1000, "torch", 3.0),
+    Case("mse_loss value+grad 16 Mi", mse(16 * MI), 3 * 4 * 16 * MI, "torch", 4.0),
+    Case("AdamW 1,000 x 4,096", adamw(1000, 4096), 28 * 1000 * 4096, "torch", 2.5),
+    Case("AdamW 1 x 32 Mi", adamw(1, 32 * MI), 28 * 32 * MI, "torch", 1.0),
+]

@@ -1,0 +1,382 @@
+"""Special values: NaN, infinities, signed zeros, subnormals, kinks; empty and 0-d arrays; rows and labels with nothing in them."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cases
+import ml_dtypes
+import numerics
+import numpy as np
+import pytest
+from cases import CALLS, LOSS_CASES, MAP_CASES, RANDOM_OPS, ROW_OPS, Call, Case, LossCase, calls
+from numerics import DTYPES
+
+import dlkernels as dk
+
+VECTORS = Path(__file__).parent / "vectors"
+INF, NAN = np.inf, np.nan
+FLOATS = pytest.mark.parametrize("dtype", list(DTYPES))
+
+
+def run(case: Case, name: str, dy: Any, x: Any) -> np.ndarray:
+    return case.passes()[name](dy, x)
+
+
+# --- elementwise --------------------------------------------------------------------------------------------------------
+
+
+@FLOATS
+@pytest.mark.parametrize("case", MAP_CASES, ids=str)
+def test_nan_in_nan_out(case: Case, dtype: str, target: str) -> None:
+    for payload in (NAN, -NAN):
+        x = np.array([payload, 1.0] * 40).astype(DTYPES[dtype])
+        assert np.isnan(run(case, "value", x, x)[::2]).all()
+        assert np.isfinite(run(case, "value", x, x)[1::2]).all()
+        for name in list(case.passes())[1:]:
+            assert np.isnan(run(case, name, x, np.ones_like(x))[::2]).all(), f"{name}: NaN in dy"
+
+
+# value at -inf, value at +inf, gradient at -inf, gradient at +inf, gradient at NaN; None: NaN and the limit are both right
+LIMITS = {
+    "relu": (0.0, INF, 0.0, 1.0, 1.0),
+    "leaky_relu": (-INF, INF, 0.01, 1.0, 0.01),
+    "sigmoid": (0.0, 1.0, 0.0, 0.0, NAN),
+    "tanh": (-1.0, 1.0, 0.0, 0.0, NAN),
+    "silu": (-0.0, INF, None, None, NAN),
+    "gelu": (-0.0, INF, None, None, NAN),
+    "gelu_tanh": (-0.0, INF, None, None, NAN),
+    "elu": (-1.0, INF, 0.0, 1.0, NAN),
+}
+
+
+@FLOATS
+@pytest.mark.parametrize("case", [c for c in MAP_CASES if not any(isinstance(v, float) for v in c.params.values())], ids=str)
+def test_infinities(case: Case, dtype: str, target: str) -> None:
+    assert case.kernel in LIMITS, "say in LIMITS what the new op does at the infinities"
+    kind = DTYPES[dtype]
+    at = np.array([-INF, INF], dtype=kind)
+    numerics.assert_same_bits(run(case, "value", at, at), np.array(LIMITS[case.kernel][:2]).astype(kind), str(case))
+    at = np.array([-INF, INF, NAN], dtype=kind)
+    got = run(case, "grad", np.ones_like(at), at).astype(np.float64)
+    limit = (0.0, 1.0, NAN)
+    for g, wanted, otherwise in zip(got, LIMITS[case.kernel][2:], limit, strict=True):
+        if wanted is None:
+            assert np.isnan(g) or g == otherwise
+        elif np.isnan(wanted):
+            # elu and the like choose a branch by x > 0, as PyTorch does: there a NaN may pick dy itself
+            assert np.isnan(g) or case.kernel == "elu"
+        else:
+            assert g == DTYPES[dtype].type(wanted), f"{case}: gradient {g} instead of {wanted}"
+
+
+@FLOATS
+@pytest.mark.parametrize("case", MAP_CASES, ids=str)
+def test_finite_in_finite_out(case: Case, dtype: str, target: str) -> None:
+    """Also where x^3 overflows: PyTorch's gelu-tanh gradient is NaN at 1e20."""
+    x = numerics.specials(dtype, finite=True)
+    big = np.ldexp(1.0, np.arange(0, numerics.HIGHEST_EXPONENT[dtype] + 1)).astype(DTYPES[dtype])
+    x = np.concatenate([x, big, -big])
+    assert np.isfinite(run(case, "grad", np.ones_like(x), x)).all()
+    assert np.isfinite(run(case, "value", x, x)).all() or case.rounded_params(dtype).get("negative_slope", 0) > 1
+
+
+@FLOATS
+@pytest.mark.parametrize("case", MAP_CASES, ids=str)
+def test_signed_zero(case: Case, dtype: str, target: str) -> None:
+    zeros = np.array([0.0, -0.0], dtype=DTYPES[dtype])
+    y = run(case, "value", zeros, zeros)
+    if case.exact(np.zeros(1), dtype)[0] == 0:
+        numerics.assert_same_bits(y, zeros, f"{case}: an op with f(0) = 0 keeps the sign of zero")
+    numerics.assert_same_bits(run(case, "grad", np.ones_like(zeros), zeros)[:1], run(case, "grad", np.ones_like(zeros), zeros)[1:])
+
+
+@FLOATS
+@pytest.mark.parametrize("case", MAP_CASES, ids=str)
+def test_subnormals_are_kept(case: Case, dtype: str, target: str) -> None:
+    least = float(ml_dtypes.finfo(DTYPES[dtype]).smallest_subnormal)
+    x = (np.arange(1, 200) * least).astype(DTYPES[dtype])
+    for sign in (x, -x):
+        wide = sign.astype(numerics.EXTENDED)
+        exact = case.exact(wide if case.kernel not in {"gelu", "gelu_tanh"} else sign.astype(np.float64), dtype)
+        numerics.assert_within(run(case, "value", sign, sign), exact, max(0.5001, numerics.bound(case.op.ulp, dtype)), dtype, x=sign)
+    dy = x
+    one = np.ones_like(dy)
+    slope = case.slope(np.ones(1), dtype)[0]
+    numerics.assert_within(run(case, "grad", dy, one), dy.astype(np.float64) * slope, 1.0, dtype, x=dy, hint=f"{case}: subnormal dy")
+
+
+KINKS = {  # the derivative at 0
+    "relu": 0.0, "leaky_relu": 0.01, "sigmoid": 0.25, "tanh": 1.0, "silu": 0.5, "gelu": 0.5, "gelu_tanh": 0.5, "elu": 1.0,
+}  # fmt: skip
+
+
+@FLOATS
+@pytest.mark.parametrize("case", [c for c in MAP_CASES if not any(isinstance(v, float) for v in c.params.values())], ids=str)
+def test_derivative_at_zero(case: Case, dtype: str) -> None:
+    zero, one = np.zeros(3, DTYPES[dtype]), np.ones(3, DTYPES[dtype])
+    assert np.all(run(case, "grad", one, zero) == DTYPES[dtype].type(KINKS[case.kernel]))
+    if case.op.from_y:
+        y = run(case, "value", zero, zero)
+        assert np.all(run(case, "grad_y", one, y) == DTYPES[dtype].type(KINKS[case.kernel]))
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "gelu", "gelu_tanh"])
+def test_measured_edges(name: str) -> None:
+    """What PyTorch does with the same values in float32, except for the cases of SPEC.md T24, where ours are the limits."""
+    rows = json.loads((VECTORS / "probe_edges.json").read_text())[name]
+    op, params = (dk.gelu, {"approximate": "tanh"}) if name == "gelu_tanh" else (getattr(dk, name), {})
+    for text, expected in rows.items():
+        value, slope = (np.float32(t.replace("1e+30", "1e30")) for t in expected)
+        x = np.array([float(text)], np.float32)
+        y, dx = op(x, **params)[0], op.backward(np.ones_like(x), x, **params)[0]
+        if np.isfinite(x[0]) or name in {"relu", "leaky_relu", "elu", "sigmoid", "tanh"}:
+            assert np.isclose(y, value, rtol=1e-6, atol=1e-30, equal_nan=True), f"{name}({text}) = {y}, PyTorch {value}"
+            if np.isfinite(slope) and not (np.isnan(x[0]) and name == "elu"):
+                assert np.isclose(dx, slope, rtol=1e-5, atol=2e-7), f"{name}'({text}) = {dx}, PyTorch {slope}"
+
+
+def test_negative_and_zero_slopes() -> None:
+    x = np.array([-INF, -2.0, -0.0, 0.0, 2.0, INF, NAN], np.float32)
+    numerics.assert_same_bits(dk.leaky_relu(x, -0.5)[1:], np.array([1.0, 0.0, -0.0, 2.0, INF, NAN], np.float32), "slope -0.5")
+    assert np.isnan(dk.leaky_relu(x, 0.0)[0])  # -inf * 0, as the definition says
+    assert dk.leaky_relu(x[1:6], 0.0).tolist() == [0, 0, 0, 2, INF]
+    assert dk.elu(x, 0.0)[4] == 2.0
+
+
+def test_gradients_from_y_saturate_exactly() -> None:
+    assert dk.sigmoid.backward(np.ones(1, np.float32), y=np.ones(1, np.float32))[0] == 0
+    assert dk.tanh.backward(np.ones(2, np.float32), y=np.array([1, -1], np.float32)).tolist() == [0, 0]
+    assert dk.sigmoid.backward(np.ones(1, np.float32), np.full(1, 50, np.float32))[0] > 0  # from x it is not lost
+
+
+# --- the caller's floating-point state ----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="MXCSR is a register of x86")
+def test_mxcsr_is_left_alone(threads: None, target: str) -> None:
+    """Rounding, flush-to-zero, denormals-are-zero and the exception masks, of the caller's thread."""
+    code = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(bytes([0x0F, 0xAE, 0x1F, 0xC3]))  # stmxcsr [rdi]; ret
+    read = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_uint32))(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+
+    def control() -> int:
+        value = ctypes.c_uint32()
+        read(ctypes.byref(value))
+        return value.value & ~0x3F  # the low six bits only record what happened
+
+    before = control()
+    assert before == 0x1F80
+    for n in (1, 3):
+        dk.set_num_threads(n)
+        for call in (*CALLS, *calls(np.float64), *calls(np.float16)):
+            call()
+            assert control() == before, call.name
+        dk.silu(np.ones(100_000, np.float32))
+        assert control() == before
+
+
+# --- empty and 0-d ------------------------------------------------------------------------------------------------------
+
+
+@FLOATS
+def test_empty_arrays(dtype: str, target: str) -> None:
+    for shape in ((0,), (0, 3), (3, 0), (2, 0, 4)):
+        for call in calls(DTYPES[dtype], (2, 2)):
+            if "dy" in call.arrays and call.arrays["dy"].ndim == 0 or "target" in call.arrays:
+                continue  # losses: below
+            empty = {k: np.empty(shape, a.dtype) for k, a in call.arrays.items()}
+            result = call(**empty)
+            assert (result.shape, result.dtype) == (shape, DTYPES[dtype]), call.name
+            out = np.empty(shape, DTYPES[dtype])
+            assert call(**empty, out=out) is out
+
+
+@FLOATS
+def test_zero_dimensional_arrays(dtype: str, target: str) -> None:
+    for call in calls(DTYPES[dtype], (1,)):
+        if call.name.startswith("cross_entropy"):
+            continue
+        one, zero = call.outputs(call()), call.outputs(call(**{k: a.reshape(()) for k, a in call.arrays.items()}))
+        assert type(zero) is np.ndarray
+        assert zero.shape == ()
+        numerics.assert_same_bits(zero, one.reshape(()), call.name)
+        if call.takes_out:
+            out = np.empty((), DTYPES[dtype])
+            call(**{k: a.reshape(()) for k, a in call.arrays.items()}, out=out)
+            numerics.assert_same_bits(out, zero, call.name)
+
+
+@FLOATS
+@pytest.mark.parametrize("case", LOSS_CASES, ids=str)
+def test_empty_losses(case: LossCase, dtype: str, target: str) -> None:
+    """A mean of nothing is NaN, a sum of nothing 0, and there is no gradient."""
+    kind = DTYPES[dtype]
+    for shape in ((0, 3), (0, 3, 2), (2, 3, 0)):
+        x, options = np.empty(shape, kind), dict(case.options)
+        rows = (shape[0], *shape[2:]) if case.by_rows else shape
+        t = np.empty(shape, kind) if case.soft or not case.by_rows else np.empty(rows, case.label)
+        if case.weight:
+            options["weight"] = np.ones(3, kind)
+        value, grad = case.op.value_and_grad(x, t, **options)
+        assert grad.shape == shape
+        assert grad.dtype == kind
+        assert value.dtype == numerics.compute_dtype(dtype)
+        if case.options["reduction"] == "none":
+            assert value.shape == rows
+        else:
+            assert value.shape == ()
+            assert np.isnan(value) if case.options["reduction"] == "mean" else value == 0
+        numerics.assert_same_bits(case.op(x, t, **options), value, str(case))
+        assert case.op.backward(np.ones_like(value), x, t, **options).shape == shape
+
+
+def test_no_classes() -> None:
+    """A row without classes has no legal class id; with probabilities its loss is an empty sum."""
+    x = np.empty((3, 0), np.float32)
+    with pytest.raises(IndexError, match=r"cross_entropy: target\[0\] is 0, wanted a class id in \[0, 0\)"):
+        dk.cross_entropy(x, np.zeros(3, np.int64))
+    assert dk.cross_entropy(x, np.full(3, -100), reduction="none").tolist() == [0, 0, 0]
+    assert dk.cross_entropy.value_and_grad(x, x)[1].shape == (3, 0)
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------------
+
+
+@FLOATS
+@pytest.mark.parametrize("columns", [1, 2, 5, 17, 300, 5000])
+@pytest.mark.parametrize("op", ROW_OPS, ids=lambda op: op.__name__)
+def test_special_rows(op: Any, columns: int, dtype: str, target: str) -> None:
+    kind = DTYPES[dtype]
+    ordinary = np.linspace(-1, 1, columns).astype(kind)
+    rows = np.stack([ordinary, np.full(columns, -INF), np.full(columns, INF), np.full(columns, NAN), ordinary, ordinary, ordinary]).astype(kind)
+    rows[4, columns // 2], rows[5, columns // 2] = NAN, INF
+    y = op(rows)
+    numerics.assert_same_bits(y[[0, 6]], op(rows[[0, 6]]), "neighbors of bad rows")
+    assert np.isfinite(y[[0, 6]]).all()
+    assert np.isnan(y[1:6]).all()
+    dx = op.backward(np.ones_like(y), y)
+    assert np.isfinite(dx[[0, 6]]).all()
+    assert np.isnan(dx[1:6]).all()
+
+
+@FLOATS
+def test_masked_classes(dtype: str, target: str) -> None:
+    x = np.array([[1.0, -INF, 2.0, -INF], [-INF, -INF, -INF, 5.0]]).astype(DTYPES[dtype])
+    y, log_y = dk.softmax(x), dk.log_softmax(x)
+    assert y[0, 1] == y[0, 3] == 0
+    assert y[1].tolist() == [0, 0, 0, 1]
+    assert log_y[1].tolist() == [-INF, -INF, -INF, 0]
+    numerics.assert_same_bits(y[0, [0, 2]], dk.softmax(x[0, [0, 2]]), "a masked class contributes nothing")
+    assert (dk.softmax.backward(np.ones_like(y), y)[:, 1] == 0).all()
+    assert np.isfinite(dk.log_softmax.backward(np.ones_like(y), log_y)).all()
+
+
+@FLOATS
+def test_size_one_rows_and_large_logits(dtype: str, target: str) -> None:
+    kind = DTYPES[dtype]
+    most = float(ml_dtypes.finfo(kind).max)
+    one = np.array([[0.0], [-5.0], [most], [-most]]).astype(kind)
+    assert dk.softmax(one).tolist() == [[1], [1], [1], [1]]
+    assert dk.log_softmax(one).tolist() == [[0], [0], [0], [0]]
+    assert dk.softmax(np.array([most, -most, most]).astype(kind)).tolist() == [0.5, 0, 0.5]
+
+
+# --- cross-entropy ------------------------------------------------------------------------------------------------------
+
+CROSS_ENTROPY = [c for c in LOSS_CASES if c.by_rows]
+
+
+@FLOATS
+@pytest.mark.parametrize("case", [c for c in CROSS_ENTROPY if not c.soft], ids=str)
+def test_ignored_rows(case: LossCase, dtype: str, target: str, rng: np.random.Generator) -> None:
+    """Loss 0 and gradient exactly 0 even where the row holds NaN or infinity; the other rows as if it were not there."""
+    x, t, options = case.arrays(rng, (6, 7), DTYPES[dtype])
+    ignored = options.get("ignore_index", -100)
+    t[:] = np.where(t == ignored, 0, t)
+    if ignored == 0:
+        t[t == 0] = 1
+    t[[1, 3, 4]] = ignored
+    t[[0, 2, 5]] = 2
+    x[1], x[3], x[4, 2] = NAN, INF, -INF
+    kept = [0, 2, 5]
+    value, grad = case.op.value_and_grad(x, t, **options)
+    few, few_grad = case.op.value_and_grad(x[kept], t[kept], **options)
+    numerics.assert_same_bits(grad[kept], few_grad, str(case))
+    numerics.assert_same_bits(grad[[1, 3, 4]], np.zeros((3, 7), DTYPES[dtype]), str(case))
+    numerics.assert_same_bits(value[kept] if value.ndim else value, few, str(case))
+    dy = np.full_like(value, NAN)
+    numerics.assert_same_bits(case.op.backward(dy, x, t, **options)[[1, 3, 4]], np.zeros((3, 7), DTYPES[dtype]), f"{case}: NaN upstream")
+    in_place = x.copy()
+    numerics.assert_same_bits(case.op.value_and_grad(in_place, t, **options, out=in_place)[1], grad, f"{case} in place")
+
+
+@FLOATS
+@pytest.mark.parametrize("case", [c for c in CROSS_ENTROPY if not c.soft], ids=str)
+def test_all_rows_ignored(case: LossCase, dtype: str, target: str) -> None:
+    x = np.full((3, 4), NAN, DTYPES[dtype])
+    options = {**case.options, **({"weight": np.ones(4, DTYPES[dtype])} if case.weight else {})}
+    t = np.full(3, options.get("ignore_index", -100), case.label)
+    value, grad = case.op.value_and_grad(x, t, **options)
+    numerics.assert_same_bits(grad, np.zeros((3, 4), DTYPES[dtype]), str(case))
+    assert {"mean": np.isnan(value).all(), "sum": np.all(value == 0), "none": np.all(value == 0)}[options["reduction"]]
+
+
+def test_logits_that_are_not_numbers(target: str) -> None:
+    y = np.array([0])
+    x = np.array([[0.0, 1.0, 2.0]], np.float32)
+    for bad in (NAN, INF):
+        for at in range(3):
+            row = x.copy()
+            row[0, at] = bad
+            value, grad = dk.cross_entropy.value_and_grad(row, y)
+            assert np.isnan(value)
+            assert np.isnan(grad).all()
+    masked = np.array([[0.0, -INF, 2.0]], np.float32)
+    value, grad = dk.cross_entropy.value_and_grad(masked, y)
+    numerics.assert_same_bits(value, dk.cross_entropy(masked[:, [0, 2]], y), "a masked class is as good as absent")
+    assert grad[0, 1] == 0
+    assert dk.cross_entropy(masked, np.array([1])) == INF  # the label itself is masked
+    assert dk.cross_entropy(masked, y, label_smoothing=0.1) == INF  # smoothing gives the masked class a share
+    weight = np.array([1.0, 0.0, 1.0], np.float32)
+    assert np.isfinite(dk.cross_entropy(masked, y, weight, label_smoothing=0.1))  # of weight 0, none
+    soft = np.array([[0.5, 0.0, 0.5]], np.float32)
+    assert np.isfinite(dk.cross_entropy(masked, soft))
+    assert np.isnan(dk.cross_entropy(np.full((1, 3), -INF, np.float32), y))
+
+
+def test_probabilities_that_do_not_sum_to_one(target: str) -> None:
+    x, q = np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 2.0, 4.0]])
+    np.testing.assert_allclose(dk.cross_entropy(x, q), -np.sum(q * dk.log_softmax(x)), rtol=1e-14)
+
+
+# --- random -------------------------------------------------------------------------------------------------------------
+
+
+@FLOATS
+@pytest.mark.parametrize("op", RANDOM_OPS, ids=lambda op: op.__name__)
+def test_dropout_edges(op: Any, dtype: str, target: str) -> None:
+    x = np.append(numerics.specials(dtype), np.ones(100, DTYPES[dtype]))
+    numerics.assert_same_bits(op(x, 0.0, seed=1), x, "p = 0 is the identity")
+    numerics.assert_same_bits(op(x, 1.0, seed=1), np.zeros_like(x), "p = 1 gives zeros, of infinities and NaN too")
+    y = op(x, 0.5, seed=3)
+    dropped = op.reference(np.ones(x.shape), 0.5, seed=3) == 0
+    numerics.assert_same_bits(y[dropped], np.zeros(dropped.sum(), x.dtype), "dropped elements are exactly 0")
+    with np.errstate(over="ignore", invalid="ignore"):
+        numerics.assert_same_bits(y[~dropped], (2 * x.astype(np.float64)).astype(x.dtype)[~dropped], "kept ones are doubled")
+
+
+@pytest.fixture(autouse=True)
+def _unchanged_inputs() -> Iterator[None]:
+    """No test here may have changed the shared arrays of cases.CALLS."""
+    yield
+    fresh = calls()
+    for call, other in zip(cases.CALLS, fresh, strict=True):
+        for name, a in call.arrays.items():
+            assert np.array_equal(a, other.arrays[name]), f"{call.name}: {name} was written"
