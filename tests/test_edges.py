@@ -310,7 +310,7 @@ def test_ignored_rows(case: LossCase, dtype: str, target: str, rng: np.random.Ge
     few, few_grad = case.op.value_and_grad(x[kept], t[kept], **options)
     numerics.assert_same_bits(grad[kept], few_grad, str(case))
     numerics.assert_same_bits(grad[[1, 3, 4]], np.zeros((3, 7), DTYPES[dtype]), str(case))
-    numerics.assert_same_bits(value[kept] if value.ndim else value, few, str(case))
+    np.testing.assert_allclose(value[kept] if value.ndim else value, few, rtol=1e-6)  # the zeros change the order of a sum
     dy = np.full_like(value, NAN)
     numerics.assert_same_bits(case.op.backward(dy, x, t, **options)[[1, 3, 4]], np.zeros((3, 7), DTYPES[dtype]), f"{case}: NaN upstream")
     in_place = x.copy()

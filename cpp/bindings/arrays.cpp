@@ -219,7 +219,7 @@ void read_array(Array& a, PyObject* object, const char* op, const char* arg) {
     read_numpy(a, object);  // memmap, matrix: plain memory; the result is a plain ndarray
     return;
   }
-  const py::object cuda = helper("cuda_view")(py::handle(object));
+  const py::object cuda = helper("foreign_view")(py::handle(object));
   if (!cuda.is_none()) {
     read_cuda(a, cuda, op, arg);
     return;

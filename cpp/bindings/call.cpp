@@ -1,6 +1,8 @@
 #include "call.h"
 
+#include <cxxabi.h>
 #include <structmember.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <new>
@@ -178,6 +180,14 @@ std::int64_t integer_argument(PyObject* value, const char* op, const char* arg) 
 std::string string_argument(PyObject* value, const char* op, const char* arg) {
   if (!PyUnicode_Check(value)) check::fail_type(std::string(op) + ": " + arg + " must be a string, " + got(value) + ".");
   return py::cast<std::string>(py::handle(value));
+}
+
+void restore_thread(PyThreadState* state) {
+  try {
+    PyEval_RestoreThread(state);
+  } catch (abi::__forced_unwind&) {
+    for (;;) ::pause();
+  }
 }
 
 void set_python_error() {

@@ -4,6 +4,7 @@
 #pragma once
 #include <pybind11/pybind11.h>
 
+#include <exception>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,15 +35,26 @@ std::int64_t integer_argument(PyObject* value, const char* op, const char* arg);
 std::string string_argument(PyObject* value, const char* op, const char* arg);
 inline bool given(PyObject* value) { return value != nullptr && value != Py_None; }
 
-// Runs `work` without the GIL when it is worth releasing it.
+void restore_thread(PyThreadState* state);
+
+// Runs `work` without the GIL when it is worth releasing it. Taking it back ends the thread (pthread_exit, up to Python 3.13) if the
+// interpreter is shutting down; such a thread is put to sleep instead, as Python 3.14 does: unwinding would run destructors of Python
+// references without the GIL.
 template <class Work>
 void run_released(std::int64_t elements, Work work) {
-  if (elements >= (std::int64_t{1} << 16)) {
-    const py::gil_scoped_release release;
+  if (elements < (std::int64_t{1} << 16)) {
     work();
-  } else {
-    work();
+    return;
   }
+  PyThreadState* const state = PyEval_SaveThread();
+  std::exception_ptr failure;
+  try {
+    work();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  restore_thread(state);
+  if (failure) std::rethrow_exception(failure);
 }
 
 void init_call(py::module_& m);

@@ -352,13 +352,13 @@ DLK_DEVICE void run_row(const row_call<Op>& c, Team& team, std::int64_t r) {
 }
 
 template <class Op, class T>
-__global__ void __launch_bounds__(kRowWarpThreads) row_warp_kernel(const row_call<Op> __grid_constant__ c) {
+__global__ void __launch_bounds__(kRowWarpThreads, 4) row_warp_kernel(const row_call<Op> __grid_constant__ c) {
   warp_team<Op, T> team;
   for (std::int64_t r = team.first_row(); r < c.a.rows; r += team.row_step()) run_row<Op, T>(c, team, r);
 }
 
 template <class Op, class T>
-__global__ void __launch_bounds__(kRowGroups* kGroup, 2) row_group_kernel(const row_call<Op> __grid_constant__ c) {
+__global__ void __launch_bounds__(kRowGroups* kGroup, 1) row_group_kernel(const row_call<Op> __grid_constant__ c) {
   __shared__ group_shared<compute_t<T>, Op::sums> shared;
   group_team<Op, T> team{shared, {}};
   for (std::int64_t r = team.first_row(); r < c.a.rows; r += team.row_step()) run_row<Op, T>(c, team, r);

@@ -60,7 +60,8 @@ DLK_FN V sigmoid_grad(V x) {
 // 1 - tanh(x)^2 = 4 e / (1 + e)^2 with e = e^(-2|x|)
 template <class V>
 DLK_FN V tanh_grad(V x) {
-  return value(logistic_slope(decay_of(reduce(-magnitude(x + x), guard_offset<V>)), pair<V>{V(4.0f), V(0.0f)}));
+  return value(
+      logistic_slope(decay_of(reduce(-magnitude(x + x), guard_offset<V>)), pair<V>{V(4.0f), V(0.0f)}));
 }
 
 // silu'(-z) = e (1 + e - z) / (1 + e)^2. The bracket is 0 at z0 = 1.278...; with d = z0 - z it is d (1 + (z0 - 1) (e^d - 1) / d), taken
@@ -69,16 +70,18 @@ template <class V>
 DLK_FN V silu_grad(V x) {
   const V z = magnitude(x);
   const decay<V> e = decay_of(reduce(-z, guard_offset<V>));
-  const V root = pick<V>(0x1.474974p+0f, 0x1.474973c84120bp+0), root_lo = pick<V>(-0x1.bdf6fap-27f, 0x1.f8d74bc9ac154p-54);
+  const V root = pick<V>(0x1.474974p+0f, 0x1.474973c84120bp+0),
+          root_lo = pick<V>(-0x1.bdf6fap-27f, 0x1.f8d74bc9ac154p-54);
   const V from_root = root - z;
   const pair<V> d = exact_sum(from_root, root_lo);
   V slope;
   if constexpr (is_f32<V>) {
     slope = poly(d.hi, {0x1.1d25dp-3f, 0x1.7c3236p-5f, 0x1.7c2f2cp-7f, 0x1.30ccdap-9f, 0x1.9b2094p-12f});
   } else {
-    slope = poly(d.hi, {0x1.1d25cf210482ep-3, 0x1.7c3269815b597p-5, 0x1.7c3269815b2bdp-7, 0x1.302854677962dp-9, 0x1.958b1b3737ad6p-12,
-                        0x1.cf7a68629938bp-15, 0x1.cf7a4e569818dp-18, 0x1.9bfa3bd75736ep-21, 0x1.4a01a98b0d703p-24,
-                        0x1.e277c78120a03p-28});
+    slope =
+        poly(d.hi, {0x1.1d25cf210482ep-3, 0x1.7c3269815b597p-5, 0x1.7c3269815b2bdp-7, 0x1.302854677962dp-9,
+                    0x1.958b1b3737ad6p-12, 0x1.cf7a68629938bp-15, 0x1.cf7a4e569818dp-18,
+                    0x1.9bfa3bd75736ep-21, 0x1.4a01a98b0d703p-24, 0x1.e277c78120a03p-28});
   }
   const pair<V> near = product(d, exact_sum(root, fma(d.hi, slope, root_lo)));
   const pair<V> u = exact_sum(V(1.0f), -z), far = exact_sum(u.hi, e.whole.hi);

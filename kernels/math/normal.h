@@ -28,13 +28,21 @@ DLK_FN scaled<V> normal_tail(const reduced<V>& e, V z) {
   const V r = V(1.0f) / d.hi, p = e.hi + expm1_rest(e);
   V t = fma(c2, r, V(1.0f)), rest;
   if constexpr (is_f32<V>) {
-    rest = poly(t, {-0x1.87fe88p-5f, 0x1.822c84p-6f, 0x1.0da9d2p-6f, 0x1.b9cd96p-10f, -0x1.b4fcp-9f, -0x1.3c48cp-9f, -0x1.d14688p-12f,
-                    0x1.ea8c02p-12f, 0x1.6b751ap-12f, 0x1.283d7cp-14f});
+    rest = poly(t, {-0x1.87fe88p-5f, 0x1.822c84p-6f, 0x1.0da9d2p-6f, 0x1.b9cd96p-10f, -0x1.b4fcp-9f,
+                    -0x1.3c48cp-9f, -0x1.d14688p-12f, 0x1.ea8c02p-12f, 0x1.6b751ap-12f, 0x1.283d7cp-14f});
   } else {
     t = fma(c2, reciprocal_error(d, r), t);  // S is steeper for this larger c: t needs the digits that r lost
-    rest = poly(t, {0x1.33ae5ce2518f5p-2, -0x1.a5038ca8167ep-4, 0x1.61d400b17bc44p-7, 0x1.efe1bc119912ep-8, -0x1.49ec927fe5b9p-9, -0x1.8c897b8435ca5p-11, 0x1.9bc6daea82a4bp-12, 0x1.0d2fc077ebdbcp-13, -0x1.e2e4dcf53aefdp-15, -0x1.f71913f9945ffp-16, 0x1.a06278f6eea69p-18, 0x1.e560c9837360ep-18, 0x1.a6bd0db1f7893p-22, -0x1.898b9c7787422p-20, -0x1.1a413facbd336p-21, 0x1.6a9e71b0bf26ep-23, 0x1.918cdf23d9a0dp-23, 0x1.f7a39ddbf0995p-26, -0x1.40be70237fcf9p-25, -0x1.8d0f6501eb78p-26, 0x1.953f3c2962b1p-30, 0x1.bbdb11b5e347p-28, 0x1.8dea147cf7361p-30, -0x1.bd108e0e85ed5p-31, -0x1.5f70f2e69f384p-32});
+    rest = poly(
+        t, {0x1.33ae5ce2518f5p-2,   -0x1.a5038ca8167ep-4,   0x1.61d400b17bc44p-7,   0x1.efe1bc119912ep-8,
+            -0x1.49ec927fe5b9p-9,   -0x1.8c897b8435ca5p-11, 0x1.9bc6daea82a4bp-12,  0x1.0d2fc077ebdbcp-13,
+            -0x1.e2e4dcf53aefdp-15, -0x1.f71913f9945ffp-16, 0x1.a06278f6eea69p-18,  0x1.e560c9837360ep-18,
+            0x1.a6bd0db1f7893p-22,  -0x1.898b9c7787422p-20, -0x1.1a413facbd336p-21, 0x1.6a9e71b0bf26ep-23,
+            0x1.918cdf23d9a0dp-23,  0x1.f7a39ddbf0995p-26,  -0x1.40be70237fcf9p-25, -0x1.8d0f6501eb78p-26,
+            0x1.953f3c2962b1p-30,   0x1.bbdb11b5e347p-28,   0x1.8dea147cf7361p-30,  -0x1.bd108e0e85ed5p-31,
+            -0x1.5f70f2e69f384p-32});
   }
-  const pair<V> s = exact_fma(t, fma(t, rest, pick<V>(-0x1.bb5a98p-3f, -0x1.1cc8c70e0a6b8p-1)), pick<V>(0x1.40f64p-1f, 0x1.7bdfc4c717fb5p-1));
+  const pair<V> s = exact_fma(t, fma(t, rest, pick<V>(-0x1.bb5a98p-3f, -0x1.1cc8c70e0a6b8p-1)),
+                              pick<V>(0x1.40f64p-1f, 0x1.7bdfc4c717fb5p-1));
   const pair<V> n = exact_fma(s.hi, p, s.hi);
   const pair<V> q = quotient(pair<V>{n.hi, n.lo + fma(s.lo, p, s.lo)}, d, r);
   return {power_of_two<V>(e.k), q.hi, q.lo};
@@ -52,7 +60,8 @@ template <class V>
 DLK_FN V gelu_grad(V x) {
   const V z = normal_magnitude(x);
   const decay<V> e = decay_of(reduce_gauss(z));
-  const V root = pick<V>(0x1.80ead2p-1f, 0x1.80ead197f00b4p-1), root_lo = pick<V>(-0x1.a03fd4p-27f, -0x1.13e74c58cada8p-56);
+  const V root = pick<V>(0x1.80ead2p-1f, 0x1.80ead197f00b4p-1),
+          root_lo = pick<V>(-0x1.a03fd4p-27f, -0x1.13e74c58cada8p-56);
   const pair<V> from_root = exact_sum_any(root, -z);
   const pair<V> d = exact_sum(from_root.hi, root_lo + from_root.lo);
   const V c = pick<V>(2.375f, 3.3671875), c2 = V(-2.0f) * c;
@@ -60,12 +69,19 @@ DLK_FN V gelu_grad(V x) {
   const V t = fma(c2, r.lo, fma(c2, r.hi, V(1.0f)));
   V rest;
   if constexpr (is_f32<V>) {
-    rest = poly(t, {0x1.5569c8p-5f, -0x1.052534p-9f, -0x1.8ad5bp-9f, 0x1.99f9fep-14f, 0x1.a2cd32p-12f, 0x1.e220bp-15f, -0x1.9c0d5ep-15f,
-                    -0x1.3e648ep-16f});
+    rest = poly(t, {0x1.5569c8p-5f, -0x1.052534p-9f, -0x1.8ad5bp-9f, 0x1.99f9fep-14f, 0x1.a2cd32p-12f,
+                    0x1.e220bp-15f, -0x1.9c0d5ep-15f, -0x1.3e648ep-16f});
   } else {
-    rest = poly(t, {0x1.d6064da46ab1dp-5, -0x1.493221eed4433p-6, 0x1.c1f543b5c62dbp-9, 0x1.3bcc9ffdd8043p-11, -0x1.9e8594e6f5586p-12, -0x1.b0cb5563fab5cp-16, 0x1.92644fcf82a54p-15, 0x1.1f88aab628477p-18, -0x1.c18bcb7a295d6p-18, -0x1.7bad59fdb8ba1p-20, 0x1.ea44021d661f2p-21, 0x1.c8bd4d3951abfp-22, -0x1.48155970f729fp-24, -0x1.bcededd696799p-24, -0x1.defef625e4ad6p-27, 0x1.332cd387a0966p-26, 0x1.34387ef9be31ap-27, -0x1.12144086fce32p-30, -0x1.38914dd2b5ce4p-29, -0x1.11b85ef8e600cp-31, 0x1.0669ffa55f013p-32, 0x1.11445472b7307p-33, 0x1.d1297ad005c19p-37});
+    rest = poly(
+        t, {0x1.d6064da46ab1dp-5,   -0x1.493221eed4433p-6,  0x1.c1f543b5c62dbp-9,   0x1.3bcc9ffdd8043p-11,
+            -0x1.9e8594e6f5586p-12, -0x1.b0cb5563fab5cp-16, 0x1.92644fcf82a54p-15,  0x1.1f88aab628477p-18,
+            -0x1.c18bcb7a295d6p-18, -0x1.7bad59fdb8ba1p-20, 0x1.ea44021d661f2p-21,  0x1.c8bd4d3951abfp-22,
+            -0x1.48155970f729fp-24, -0x1.bcededd696799p-24, -0x1.defef625e4ad6p-27, 0x1.332cd387a0966p-26,
+            0x1.34387ef9be31ap-27,  -0x1.12144086fce32p-30, -0x1.38914dd2b5ce4p-29, -0x1.11b85ef8e600cp-31,
+            0x1.0669ffa55f013p-32,  0x1.11445472b7307p-33,  0x1.d1297ad005c19p-37});
   }
-  const pair<V> s = exact_fma(t, fma(t, rest, pick<V>(-0x1.0cb916p-3f, -0x1.d11f244bb65c4p-4)), pick<V>(0x1.f8d3b6p-2f, 0x1.e2df27dde895p-2));
+  const pair<V> s = exact_fma(t, fma(t, rest, pick<V>(-0x1.0cb916p-3f, -0x1.d11f244bb65c4p-4)),
+                              pick<V>(0x1.f8d3b6p-2f, 0x1.e2df27dde895p-2));
   const pair<V> g = product(product(e.mantissa, s), d);
   return reflect_slope(x, scaled<V>{e.scale, g.hi, g.lo});
 }

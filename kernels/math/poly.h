@@ -34,17 +34,22 @@ DLK_FN V pick(float single, double twice) {
 
 // c[0] + c[1] x + c[2] x^2 + ... by Estrin's scheme: neighbors are joined in pairs, then pairs of pairs with x^2, x^4, ... The chain of
 // dependent operations is the logarithm of the degree, which is what a core with two fma pipes of four cycles wants.
+// Recursion, not a loop: a compiler that gives up unrolling would keep the terms in memory.
+template <int N, class V>
+DLK_FN V poly_of_powers(const V* power, const scalar_t<V>* c) {
+  if constexpr (N == 1) {
+    return V(c[0]);
+  } else {
+    constexpr int level = N > 16 ? 4 : N > 8 ? 3 : N > 4 ? 2 : N > 2 ? 1 : 0, half = 1 << level;
+    return fma(poly_of_powers<N - half>(power, c + half), power[level], poly_of_powers<half>(power, c));
+  }
+}
 template <class V, int N>
 DLK_FN V poly(V x, const scalar_t<V> (&c)[N]) {
-  V term[N];
-  for (int i = 0; i < N; ++i) term[i] = V(c[i]);
-  V power = x;
-  for (int n = N; n > 1; n = (n + 1) / 2) {
-    for (int i = 0; i < n / 2; ++i) term[i] = fma(term[2 * i + 1], power, term[2 * i]);
-    if (n % 2 == 1) term[n / 2] = term[n - 1];
-    power = power * power;
-  }
-  return term[0];
+  static_assert(N <= 32, "one more power is needed");
+  const V x2 = x * x, x4 = x2 * x2, x8 = x4 * x4;
+  const V power[] = {x, x2, x4, x8, x8 * x8};
+  return poly_of_powers<N>(power, c);
 }
 
 // 2^(k - bias) for the low bits of k; higher bits fall out of the shift.

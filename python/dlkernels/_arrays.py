@@ -16,10 +16,15 @@ def _library(x: Any) -> str:
     return type(x).__module__.partition(".")[0]
 
 
-def cuda_view(x: Any) -> tuple[int, bool, tuple[int, ...], tuple[int, ...] | None, str, int, int] | None:
-    """(pointer, readonly, shape, strides in bytes, dtype name, device, stream) of a GPU array; None for any other object."""
+def foreign_view(x: Any) -> tuple[int, bool, tuple[int, ...], tuple[int, ...] | None, str, int, int] | None:
+    """(pointer, readonly, shape, strides in bytes, dtype name, device, stream) of a GPU array; None for what DLPack may lend.
+
+    TypeError for an array whose memory does not hold its values.
+    """
     library = _library(x)
     if library == "torch":
+        if getattr(x, "is_neg", bool)() or getattr(x, "is_conj", bool)():  # PyTorch lends the unresolved memory
+            raise TypeError("dlkernels: got a lazily negated or conjugated PyTorch view. Pass x.resolve_neg().resolve_conj().")
         return _torch_cuda_view(x) if getattr(x, "is_cuda", False) else None
     interface = getattr(x, "__cuda_array_interface__", None)
     if interface is None:

@@ -55,6 +55,15 @@ class Run:
         """End training before the next batch; `history.stopped` keeps the reason."""
         self.history.stopped = reason
 
+    def ending(self, interrupted: Callable[[], bool]) -> bool:
+        """Whether to start no further batch."""
+        return interrupted() or self.history.stopped is not None
+
+    def set_lr(self, value: float) -> None:
+        """Give every parameter group this learning rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = float(value)
+
     def tell(self, point: str) -> None:
         """Call ``point`` ("on_epoch_end", ...) of every callback."""
         for callback in self.callbacks:
@@ -65,8 +74,7 @@ class Run:
         parameters.
         """
         if learning_rate is not None:
-            for group in self.optimizer.param_groups:
-                group["lr"] = float(learning_rate(self.step))
+            self.set_lr(learning_rate(self.step))
         gradients = self.model.grads()
         self.optimizer.step([gradients[i] for i in self._order])
         self.step += 1

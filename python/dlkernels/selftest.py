@@ -24,8 +24,8 @@ THREADS = (1, 2, 3)
 # The definitions are themselves evaluated in float64, a few roundings deep: against them float64 results get
 # this much.
 REFERENCE_ULP = 8.0
-# Central differences with a step h of 6e-6 err by h^2 / 6 = 6e-12 times the third derivative, and by a rounding
-# of the definition over 2 h, 2e-11.
+# Central differences with a step h of 6e-6 err by h^2 / 6 = 6e-12 times the third derivative, and by what the
+# definition is rounded by over 2 h, 2e-11.
 GRADIENT_ERROR = 1e-9
 
 Arrays = list[np.ndarray]
@@ -172,7 +172,7 @@ def check(op: Any) -> Iterator[tuple[str, bool]]:
     try:
         for dtype in DTYPES:
             worst = max(on_every_target(worst_ulp, dtype))
-            yield f"{worst:.2f}", worst <= op.ulp + (REFERENCE_ULP if dtype == "float64" else 0)
+            yield f"{worst:.3g}", worst <= op.ulp + (REFERENCE_ULP if dtype == "float64" else 0)
         error = np.max(list(on_every_target(gradient_error)))  # a NaN stays one
         yield f"{error:.0e}", bool(error < GRADIENT_ERROR)
         found: dict[str, set[bytes]] = {dtype: set() for dtype in DTYPES}

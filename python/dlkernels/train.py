@@ -18,7 +18,7 @@ resumed in another process.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -38,7 +38,7 @@ from dlkernels.checkpoint import CheckpointError, load, save
 from dlkernels.data import batches, check_pair, train_test_split
 from dlkernels.history import History
 from dlkernels.layer import Array, Layer
-from dlkernels.progress import reporter
+from dlkernels.progress import Silent, reporter
 from dlkernels.run import Run, TrainingInterrupted, deferred_interrupt
 
 __all__ = [
@@ -134,7 +134,7 @@ def _optimizer(optimizer: str | Any, model: Layer) -> Any:
     return optimizer if hasattr(optimizer, "step") else optimizer(model.params())
 
 
-class _Averages:
+class Averages:
     """Means over examples: a short last batch weighs what it holds."""
 
     def __init__(self) -> None:
@@ -163,7 +163,7 @@ def evaluate(
     `metrics` defaults to accuracy for cross_entropy and to none for other losses.
     """
     criterion = Loss(loss)
-    chosen, averages = _metrics(metrics, criterion), _Averages()
+    chosen, averages = _metrics(metrics, criterion), Averages()
     for x, target in batches(*data, batch_size, shuffle=False):
         y = model.predict(x)
         values = {name: metric(y, target) for name, metric in chosen.items()}
@@ -206,46 +206,37 @@ def fit(
     >>> fit(model, (X, Y), epochs=10, validation_split=0.1, callbacks=[EarlyStopping(patience=3)])
     """
     criterion = Loss(loss)
-    chosen = _metrics(metrics, criterion)
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"fit: {name} must be at least 1, got {value}.")
     if validation_data is None and validation_split:
         data, validation_data = train_test_split(*data, validation_split, seed=(seed, 1))
     count = check_pair("fit", *data)
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"fit: {name} must be at least 1, got {value}.")
     settings = {"seed": seed, "batch_size": batch_size, "examples": count}
     run = Run(model, _optimizer(optimizer, model), callbacks, settings)
     if resume is not None:
         run.resume(resume)
     if lr is not None and not callable(lr):
-        for group in run.optimizer.param_groups:
-            group["lr"] = float(lr)
-    step = _Step(run, criterion, chosen, lr if callable(lr) else None)
+        run.set_lr(lr)
+    step = _Step(run, criterion, _metrics(metrics, criterion), lr if callable(lr) else None)
     report = reporter(verbose)
     # A run that diverges says so in its loss; NumPy need not warn of every overflow on the way there.
     with deferred_interrupt() as interrupted, np.errstate(over="ignore", invalid="ignore"):
         report.begin(epochs, -(-count // batch_size))
         try:
             run.tell("on_fit_begin")
-            while run.epoch < epochs and run.history.stopped is None and not interrupted():
+            while run.epoch < epochs and not run.ending(interrupted):
                 run.tell("on_epoch_begin")
-                averages, started = _Averages(), time.perf_counter()
-                order = (seed, 0, run.epoch)
-                for index, (x, target) in enumerate(batches(*data, batch_size, seed=order, reuse=True), 1):
-                    averages.add(len(x), step(x, target))
-                    report.batch(run.epoch + 1, index, run.loss)
-                    run.tell("on_batch_end")
-                    if interrupted() or run.history.stopped is not None:
-                        break
-                else:
-                    row = {"epoch": run.epoch + 1, **averages.means()}
-                    row["seconds"] = time.perf_counter() - started  # of training alone
-                    if validation_data is not None:
-                        scores = evaluate(model, validation_data, loss=loss, metrics=metrics)
-                        row.update({f"val_{name}": value for name, value in scores.items()})
-                    run.finish_epoch(row)
-                    report.epoch(run.epoch, row)
-                    run.tell("on_epoch_end")
+                order = batches(*data, batch_size, seed=(seed, 0, run.epoch), reuse=True)
+                row = _epoch(run, step, order, report, interrupted)
+                if row is None:
+                    break
+                if validation_data is not None:
+                    scores = evaluate(model, validation_data, loss=loss, metrics=metrics)
+                    row.update({f"val_{name}": value for name, value in scores.items()})
+                run.finish_epoch(row)
+                report.epoch(run.epoch, row)
+                run.tell("on_epoch_end")
             run.tell("on_fit_end")
         finally:
             report.end()
@@ -253,6 +244,20 @@ def fit(
             run.history.stopped = "interrupted"
             raise TrainingInterrupted(run.history)
     return run.history
+
+
+def _epoch(
+    run: Run, step: _Step, order: Iterator[Pair], report: Silent, interrupted: Callable[[], bool]
+) -> dict[str, float] | None:
+    """One pass over the batches: the row for the history, or None if training has to end within it."""
+    averages, started = Averages(), time.perf_counter()
+    for index, (x, target) in enumerate(order, 1):
+        averages.add(len(x), step(x, target))
+        report.batch(run.epoch + 1, index, run.loss)
+        run.tell("on_batch_end")
+        if run.ending(interrupted):
+            return None
+    return {"epoch": run.epoch + 1, **averages.means(), "seconds": time.perf_counter() - started}
 
 
 class _Step:

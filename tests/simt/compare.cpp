@@ -78,6 +78,10 @@ Twin::Twin(Dtype d, std::int64_t n, int offset, Values v) : type_(d), n_(n) {
   }
 }
 
+void Twin::fill_nan(Side s, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t i = begin; i < end; ++i) put(data_[s] + i * size_of(type_), type_, std::numeric_limits<double>::quiet_NaN());
+}
+
 std::int64_t Twin::first_difference() const {
   const int size = size_of(type_);
   const unsigned char *a = data_[0] - kMargin * size, *b = data_[1] - kMargin * size;

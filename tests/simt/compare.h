@@ -47,7 +47,7 @@ class Twin {
   static constexpr std::int64_t none = INT64_MIN;
   std::int64_t first_difference() const;
   std::string show(std::int64_t i) const;
-  std::int64_t size() const { return n_; }
+  void fill_nan(Side s, std::int64_t begin, std::int64_t end);
 
  private:
   Dtype type_;

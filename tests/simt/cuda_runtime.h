@@ -13,7 +13,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __grid_constant__ &  // arguments that nobody changes: no copy for each of ten thousand fibers
-#define __shared__ static thread_local
+#define __shared__ thread_local
 
 #define CUDART_VERSION 13000
 
@@ -31,6 +31,7 @@ struct dim3 {
 // --- what a thread sees ------------------------------------------------------------------------------------------------------
 
 namespace simt {
+constexpr int kMaxShared = 227 * 1024;  // dynamic shared memory, as on sm_90
 unsigned thread_index();
 unsigned block_index();
 unsigned block_size();
@@ -77,17 +78,24 @@ inline void* __cluster_map_shared_rank(const void* p, unsigned rank) { return si
 
 // --- what the host sees ------------------------------------------------------------------------------------------------------
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9 };
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorInvalidConfiguration = 9 };
 using cudaStream_t = struct CUstream_st*;
 
 enum cudaDeviceAttr {
   cudaDevAttrMultiProcessorCount = 16,
   cudaDevAttrComputeCapabilityMajor = 75,
-  cudaDevAttrComputeCapabilityMinor = 76
+  cudaDevAttrComputeCapabilityMinor = 76,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
 };
 cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaGetLastError();
+
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+template <class... P>
+cudaError_t cudaFuncSetAttribute(void (*)(P...), cudaFuncAttribute, int bytes) {
+  return bytes <= simt::kMaxShared ? cudaSuccess : cudaErrorInvalidValue;
+}
 
 enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
 struct cudaLaunchAttribute {

@@ -40,7 +40,8 @@ Page& page_of(std::uintptr_t address) {  // called by the one block that holds t
 }
 
 bool same_thread(const Where& a, const Where& b) { return a.block == b.block && a.thread == b.thread; }
-bool ordered(const Where& before, const Where& now) {
+bool ordered(const Where& before, const Where& now, bool shared) {
+  if (shared && before.cluster != now.cluster) return true;  // the same place, but another block's memory
   if (before.launch != now.launch || same_thread(before, now)) return true;
   if (before.block == now.block) {
     if (before.block_clock != now.block_clock) return true;
@@ -62,13 +63,14 @@ void watch(void* p, std::size_t size, bool write) {
   ++simt::counts.accesses;
   const Where now = simt::here();
   const bool shared = simt::is_shared(p);
+  if (shared && simt::is_beyond_shared(p)) simt::report("access beyond the dynamic shared memory of the launch");
   const std::uintptr_t first = reinterpret_cast<std::uintptr_t>(p);
   for (std::uintptr_t a = first & ~std::uintptr_t(1); a < first + size; a += 2) {
     Cell& c = page_of(a).cell[a % kPage / 2];
-    if (c.write.launch != 0 && !ordered(c.write, now)) found_race(write ? "write and write" : "write and read", c.write, now, a);
+    if (c.write.launch != 0 && !ordered(c.write, now, shared)) found_race(write ? "write and write" : "write and read", c.write, now, a);
     if (write) {
       for (const Where& r : c.read) {
-        if (r.launch != 0 && !ordered(r, now)) found_race("read and write", r, now, a);
+        if (r.launch != 0 && !ordered(r, now, shared)) found_race("read and write", r, now, a);
       }
       c.write = now;
     } else {

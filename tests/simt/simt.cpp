@@ -10,11 +10,14 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
 
 #include "cuda_runtime.h"
+
+thread_local uint4 dlk_dynamic_shared[simt::kMaxShared / sizeof(uint4)];  // kernels/cuda/rows.cuh
 
 namespace simt {
 
@@ -24,7 +27,8 @@ Counts counts;
 namespace {
 
 constexpr int kWarp = 32;
-constexpr std::size_t kStack = 256 * 1024;
+constexpr std::size_t kStack = 64 * 1024;
+constexpr unsigned kMaxCluster = 8;
 
 enum class State { fresh, ready, at_warp, at_block, at_cluster, done };
 
@@ -60,6 +64,7 @@ struct Cluster {
 
 struct Grid {
   unsigned blocks, threads;
+  std::size_t dynamic_bytes;
   void (*call)(const void*);
   const void* what;
   std::uint32_t launch;
@@ -282,6 +287,39 @@ void run_share(const Grid& grid, Cluster& cluster, unsigned rank) {
   }
 }
 
+// The operating-system threads of clusters. They stay, and with them their fibers' stacks.
+class Crew {
+ public:
+  void run(unsigned size, const std::function<void(unsigned)>& job) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (started_ < size) std::thread(&Crew::work, this, started_++).detach();
+    job_ = &job;
+    size_ = left_ = size;
+    ++number_;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return left_ == 0; });
+  }
+
+ private:
+  void work(unsigned rank) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (std::uint64_t done = 0;;) {
+      changed_.wait(lock, [&] { return number_ != done; });
+      done = number_;
+      if (rank >= size_) continue;
+      lock.unlock();
+      (*job_)(rank);
+      lock.lock();
+      if (--left_ == 0) changed_.notify_all();
+    }
+  }
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  const std::function<void(unsigned)>* job_ = nullptr;
+  unsigned started_ = 0, size_ = 0, left_ = 0;
+  std::uint64_t number_ = 0;
+};
+
 // Where the warp meets: everybody's `arrived` work is done when the last one arrives.
 void meet(unsigned mask, bool shuffling) {
   Block& b = *block;
@@ -348,21 +386,20 @@ void* in_peer(const void* mine, unsigned rank) {
 }
 
 cudaError_t run_grid(const cudaLaunchConfig_t& config, void (*call)(const void*), const void* what) {
-  Grid grid{config.gridDim.x, config.blockDim.x, call, what, ++launches};
+  Grid grid{config.gridDim.x, config.blockDim.x, config.dynamicSmemBytes, call, what, ++launches};
   Cluster cluster;
   for (unsigned i = 0; i < config.numAttrs; ++i) cluster.size = config.attrs[i].val.clusterDim.x;
   cluster.shared.resize(cluster.size);
   if (grid.blocks == 0 || grid.blocks % cluster.size != 0 || grid.threads == 0 || grid.threads > 1024) return cudaErrorInvalidConfiguration;
-  if (cluster.size > 1 && device.cc < 90) return cudaErrorInvalidConfiguration;
+  if (cluster.size > kMaxCluster || (cluster.size > 1 && device.cc < 90)) return cudaErrorInvalidConfiguration;
   ++counts.launches;
   if (cluster.size == 1) {
     run_share(grid, cluster, 0);
     return cudaSuccess;
   }
   ++counts.cluster_launches;
-  std::vector<std::thread> others;
-  for (unsigned r = 0; r < cluster.size; ++r) others.emplace_back([&, r] { run_share(grid, cluster, r); });
-  for (std::thread& t : others) t.join();
+  static Crew& crew = *new Crew;  // never destroyed: its threads wait until the process ends
+  crew.run(cluster.size, [&](unsigned rank) { run_share(grid, cluster, rank); });
   return cudaSuccess;
 }
 
@@ -377,6 +414,10 @@ Where here() {
 bool is_stack(const void* p) {
   const char* s = block->self().worker->stack.get();
   return p >= s && p < s + kStack;
+}
+bool is_beyond_shared(const void* p) {
+  const char* end = reinterpret_cast<const char*>(dlk_dynamic_shared) + block->grid->dynamic_bytes;
+  return p >= end && p < reinterpret_cast<const char*>(dlk_dynamic_shared) + kMaxShared;
 }
 bool is_shared(const void* p) { return p >= block->shared.base && p < block->shared.base + block->shared.size; }
 
@@ -397,6 +438,7 @@ cudaError_t cudaGetDevice(int* id) {
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   if (attribute == cudaDevAttrMultiProcessorCount) *value = simt::device.sms;
+  if (attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin) *value = simt::device.shared_bytes;
   if (attribute == cudaDevAttrComputeCapabilityMajor) *value = simt::device.cc / 10;
   if (attribute == cudaDevAttrComputeCapabilityMinor) *value = simt::device.cc % 10;
   return cudaSuccess;

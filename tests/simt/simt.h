@@ -7,7 +7,7 @@
 namespace simt {
 
 struct Device {
-  int cc = 90, sms = 3;
+  int cc = 90, sms = 3, shared_bytes = 227 * 1024;
   bool backwards = false;  // threads of a block run in descending order
   bool watch = false;      // look for races, uninitialized shared memory and misaligned packets (slow)
 };
@@ -33,7 +33,6 @@ bool running();  // is a device thread running in this operating-system thread?
 Where here();
 bool is_stack(const void* p);
 bool is_shared(const void* p);
-std::uint32_t shared_owner(const void* p);  // the block whose shared memory it is
-void forget_shared();
+bool is_beyond_shared(const void* p);  // in dynamic shared memory that this launch has not asked for
 
 }  // namespace simt

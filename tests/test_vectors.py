@@ -1,0 +1,89 @@
+"""Worked examples with 12 digits, made by an independent program (tests/vectors/, copied from the project's specification)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numerics
+import numpy as np
+import pytest
+from cases import MAP_CASES, ROW_OPS, Case
+from numerics import DTYPES
+
+import dlkernels as dk
+
+VECTORS = Path(__file__).parent / "vectors"
+ACTIVATIONS: dict[str, Any] = json.loads((VECTORS / "activations.json").read_text())
+LOSSES: dict[str, Any] = json.loads((VECTORS / "losses.json").read_text())
+X = np.array(ACTIVATIONS["x"])
+DIGITS = {"rtol": 1e-12, "atol": 1e-15}
+DEFAULTS = [c for c in MAP_CASES if not any(isinstance(v, float) for v in c.params.values())]
+
+
+def test_there_is_an_example_of_every_op() -> None:
+    names = {c.kernel for c in DEFAULTS} | {op.__name__ for op in dk.ops.registry.values() if op.kind in {"rows", "loss"}}
+    assert names <= set(ACTIVATIONS) | set(LOSSES)
+
+
+@pytest.mark.parametrize("case", DEFAULTS, ids=str)
+def test_activations(case: Case, target: str) -> None:
+    example = ACTIVATIONS[case.kernel]
+    params = {**example["params"], **case.params}
+    np.testing.assert_allclose(case.op(X, **params), example["y"], **DIGITS)
+    np.testing.assert_allclose(case.op.reference(X, **params), example["y"], **DIGITS)
+    np.testing.assert_allclose(case.op.backward(np.ones_like(X), X, **params), example["dy_dx"], **DIGITS)
+    if case.op.from_y:
+        y = case.op(X, **params)
+        np.testing.assert_allclose(case.op.backward(np.ones_like(X), y=y, **params), example["dy_dx"], **DIGITS)
+
+
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d != "float64"])
+@pytest.mark.parametrize("case", DEFAULTS, ids=str)
+def test_activations_rounded(case: Case, dtype: str) -> None:
+    """The examples' inputs are exact in every dtype, so their results are too but for the op's error."""
+    example = ACTIVATIONS[case.kernel]
+    y = case.op(X.astype(DTYPES[dtype]), **{**example["params"], **case.params})
+    # a slope of 0.01 is rounded before it is used
+    allowed = numerics.bound(case.op.ulp, dtype) + (0.5 if "negative_slope" in example["params"] else 0)
+    numerics.assert_within(y, np.array(example["y"]), allowed, dtype, x=X, hint=str(case))
+
+
+@pytest.mark.parametrize("op", ROW_OPS, ids=lambda op: op.__name__)
+def test_rows(op: Any, target: str) -> None:
+    example = ACTIVATIONS[op.__name__]
+    x = np.array(example.get("x", X))
+    y = op(x)
+    np.testing.assert_allclose(y, example["y"], **DIGITS)
+    np.testing.assert_allclose(op.reference(x), example["y"], **DIGITS)
+    if "dx" in example:
+        np.testing.assert_allclose(op.backward(np.array(example["upstream"]), y), example["dx"], **DIGITS)
+
+
+def check_loss(op: Any, name: str, **options: Any) -> None:
+    example = LOSSES[name]
+    x, t = np.array(example["input"]), np.array(example["target"])
+    mean = example.get("mean", example.get("mean_over_N"))
+    for function in (op, op.reference):
+        np.testing.assert_allclose(function(x, t, **options), mean, **DIGITS)
+        np.testing.assert_allclose(function(x, t, reduction="none", **options), example["none"], **DIGITS)
+        np.testing.assert_allclose(function(x, t, reduction="sum", **options), example.get("sum", np.sum(example["none"])), **DIGITS)
+    value, grad = op.value_and_grad(x, t, **options)
+    np.testing.assert_allclose(value, mean, **DIGITS)
+    np.testing.assert_allclose(grad, example["grad_input_mean"], rtol=1e-12, atol=1e-16)
+    back = op.backward(np.array(1.0), x, t, **options)
+    np.testing.assert_allclose(back, example["grad_input_mean"], rtol=1e-12, atol=1e-16)
+
+
+def test_mse_loss(target: str) -> None:
+    check_loss(dk.mse_loss, "mse_loss")
+
+
+@pytest.mark.parametrize("name", [n for n in LOSSES if n.startswith("cross_entropy") and "z_loss" not in n])
+def test_cross_entropy(name: str, target: str) -> None:
+    params = LOSSES[name].get("params", {})
+    options = {k: params[k] for k in ("ignore_index", "label_smoothing") if k in params}
+    if params.get("weight") is not None:
+        options["weight"] = np.array(params["weight"])
+    check_loss(dk.cross_entropy, name, **options)
