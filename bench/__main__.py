@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ class Peer:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, case: Case, samples: int) -> list[float] | None:
-        assert self.process.stdin and self.process.stdout
+        """Seconds of `samples` timed calls; None where the peer has no such thing."""
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.write(json.dumps({"case": case.name, "samples": samples}) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
@@ -42,6 +45,7 @@ class Peer:
 
 
 def measure(case: Case, peers: list[Peer], rounds: int, samples: int) -> dict[str, list[float]]:
+    """All peers' times, round by round."""
     times: dict[str, list[float]] = {}
     for _ in range(rounds):
         for peer in peers:
@@ -56,28 +60,34 @@ def _quantiles(seconds: list[float]) -> tuple[float, float, float]:
     return q[1], statistics.median(seconds), q[7]
 
 
-def machine() -> dict[str, Any]:
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    from importlib.metadata import PackageNotFoundError, version
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
-    versions = {}
-    for package in ("dlkernels", "numpy", "torch"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = ""
+
+def machine() -> dict[str, Any]:
+    """What a result must carry to be believed."""
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        "",
+    )
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
         "commit": commit,
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": {package: _version(package) for package in ("dlkernels", "numpy", "torch")},
         "target": os.environ.get("DLKERNELS_TARGET", "best"),
     }
 
 
 def main() -> int:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--filter", default="", help="only cases whose name contains this")
     parser.add_argument("--rounds", type=int, default=7)

@@ -18,6 +18,8 @@ MI = 1 << 20
 
 @dataclass(frozen=True)
 class Case:
+    """One row of the table."""
+
     name: str
     make: Callable[[str], Timed | None]
     bytes: int  # that any implementation must move
@@ -38,6 +40,8 @@ def _data(*shape: int, dtype: Any = np.float32, seed: int = 0) -> Any:
 
 
 def activation(op: str, n: int) -> Callable[[str], Timed | None]:
+    """An activation with a preallocated output."""
+
     def make(peer: str) -> Timed | None:
         x = _data(n)
         if peer == "dlkernels":
@@ -80,6 +84,8 @@ def copy(n: int) -> Callable[[str], Timed | None]:
 
 
 def cross_entropy(rows: int, classes: int) -> Callable[[str], Timed | None]:
+    """Value and gradient with respect to the logits."""
+
     def make(peer: str) -> Timed | None:
         x = _data(rows, classes)
         y = np.random.default_rng(1).integers(0, classes, rows)
@@ -104,6 +110,8 @@ def cross_entropy(rows: int, classes: int) -> Callable[[str], Timed | None]:
 
 
 def mse(n: int) -> Callable[[str], Timed | None]:
+    """Value and gradient with respect to the prediction."""
+
     def make(peer: str) -> Timed | None:
         p, t = _data(n), _data(n, seed=1)
         if peer == "dlkernels":
@@ -127,6 +135,8 @@ def mse(n: int) -> Callable[[str], Timed | None]:
 
 
 def adamw(tensors: int, size: int) -> Callable[[str], Timed | None]:
+    """One step over `tensors` parameters of `size` elements."""
+
     def make(peer: str) -> Timed | None:
         params = [_data(size, seed=i) for i in range(tensors)]
         grads = [_data(size, seed=i + tensors) for i in range(tensors)]
@@ -148,6 +158,7 @@ def adamw(tensors: int, size: int) -> Callable[[str], Timed | None]:
 
 
 def call_overhead(peer: str) -> Timed | None:
+    """A call on an array so small that only the call costs."""
     x = _data(16)
     y = np.empty_like(x)
     if peer == "dlkernels":
@@ -162,9 +173,15 @@ def call_overhead(peer: str) -> Timed | None:
 
 CASES = [
     Case("call tanh 16, out=", call_overhead, 128, "numpy", 1.0, inner=20_000),
-    *[Case(f"{op} 8,192", activation(op, 8192), 2 * 4 * 8192, "torch", 1.5, inner=500) for op in ("sigmoid", "silu", "gelu", "tanh")],
+    *[
+        Case(f"{op} 8,192", activation(op, 8192), 2 * 4 * 8192, "torch", 1.5, inner=500)
+        for op in ("sigmoid", "silu", "gelu", "tanh")
+    ],
     Case("copy 32 Mi", copy(32 * MI), 2 * 4 * 32 * MI, "copy", 1.0),
-    *[Case(f"{op} 32 Mi", activation(op, 32 * MI), 2 * 4 * 32 * MI, "copy", 1 / 1.2) for op in ("relu", "sigmoid", "silu")],
+    *[
+        Case(f"{op} 32 Mi", activation(op, 32 * MI), 2 * 4 * 32 * MI, "copy", 1 / 1.2)
+        for op in ("relu", "sigmoid", "silu")
+    ],
     *[Case(f"{op} 32 Mi", activation(op, 32 * MI), 2 * 4 * 32 * MI, "copy", 1 / 1.6) for op in ("tanh", "gelu")],
     Case("cross_entropy value+grad 8192x1000", cross_entropy(8192, 1000), 2 * 4 * 8192 * 1000, "torch", 3.0),
     Case("mse_loss value+grad 16 Mi", mse(16 * MI), 3 * 4 * 16 * MI, "torch", 4.0),

@@ -219,7 +219,13 @@ void read_array(Array& a, PyObject* object, const char* op, const char* arg) {
     read_numpy(a, object);  // memmap, matrix: plain memory; the result is a plain ndarray
     return;
   }
-  const py::object cuda = helper("foreign_view")(py::handle(object));
+  py::object cuda;
+  try {
+    cuda = helper("foreign_view")(py::handle(object));
+  } catch (py::error_already_set& e) {
+    if (!e.matches(PyExc_TypeError)) throw;
+    not_an_array(object, op, arg, py::str(e.value()));
+  }
   if (!cuda.is_none()) {
     read_cuda(a, cuda, op, arg);
     return;

@@ -80,7 +80,7 @@ struct row_tile {
 #pragma unroll
       for (int r = 0; r < lanes; ++r) sum[k][r] = S(-0.0);
     }
-#pragma unroll(N == kWarp ? 1 : 2)
+#pragma unroll(N == kWarp || Op::sums > 1 ? 1 : 2)
     for (int chunk = 0; chunk < n; chunk += kLanes) {
 #pragma unroll
       for (int r = 0; r < lanes; ++r) {
@@ -352,7 +352,7 @@ DLK_DEVICE void run_row(const row_call<Op>& c, Team& team, std::int64_t r) {
 }
 
 template <class Op, class T>
-__global__ void __launch_bounds__(kRowWarpThreads, 4) row_warp_kernel(const row_call<Op> __grid_constant__ c) {
+__global__ void __launch_bounds__(kRowWarpThreads, sizeof(T) == 8 ? 2 : 4) row_warp_kernel(const row_call<Op> __grid_constant__ c) {
   warp_team<Op, T> team;
   for (std::int64_t r = team.first_row(); r < c.a.rows; r += team.row_step()) run_row<Op, T>(c, team, r);
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from . import ops
 from ._runtime import (
     __version__,
     build_info,
@@ -20,15 +21,51 @@ from ._runtime import (
     set_target,
     targets,
 )
+from .ops import (
+    cross_entropy,
+    dropout,
+    elu,
+    gelu,
+    leaky_relu,
+    log_softmax,
+    mse_loss,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    tanh,
+)
 
-from .ops import cross_entropy, dropout, elu, gelu, leaky_relu, log_softmax, mse_loss, relu, sigmoid, silu, softmax, tanh
-
-_LAZY = {"data", "init", "nn", "ops", "optim", "train"}
+_LAZY = {"data", "init", "nn", "optim", "train"}  # imported when they are asked for
 
 __all__ = [
-    "__version__", "build_info", "cross_entropy", "dropout", "elu", "gelu", "get_cmake_dir", "get_include", "get_num_threads", "get_target",
-    "leaky_relu", "log_softmax", "mse_loss", "relu", "set_num_threads", "set_target", "sigmoid", "silu", "softmax", "tanh", "targets",
-    *sorted(_LAZY),
+    "__version__",
+    "build_info",
+    "cross_entropy",
+    "data",
+    "dropout",
+    "elu",
+    "gelu",
+    "get_cmake_dir",
+    "get_include",
+    "get_num_threads",
+    "get_target",
+    "init",
+    "leaky_relu",
+    "log_softmax",
+    "mse_loss",
+    "nn",
+    "ops",
+    "optim",
+    "relu",
+    "set_num_threads",
+    "set_target",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "tanh",
+    "targets",
+    "train",
 ]  # fmt: skip
 
 

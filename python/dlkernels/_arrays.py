@@ -24,7 +24,7 @@ def foreign_view(x: Any) -> tuple[int, bool, tuple[int, ...], tuple[int, ...] | 
     library = _library(x)
     if library == "torch":
         if getattr(x, "is_neg", bool)() or getattr(x, "is_conj", bool)():  # PyTorch lends the unresolved memory
-            raise TypeError("dlkernels: got a lazily negated or conjugated PyTorch view. Pass x.resolve_neg().resolve_conj().")
+            raise TypeError("it is lazily negated or conjugated. Pass x.resolve_neg().resolve_conj()")
         return _torch_cuda_view(x) if getattr(x, "is_cuda", False) else None
     interface = getattr(x, "__cuda_array_interface__", None)
     if interface is None:
@@ -32,17 +32,15 @@ def foreign_view(x: Any) -> tuple[int, bool, tuple[int, ...], tuple[int, ...] | 
     _require_cuda()
     pointer, readonly = interface["data"]
     device = int(getattr(getattr(x, "device", 0), "id", 0))
-    if library == "cupy":
-        stream = int(sys.modules["cupy"].cuda.get_current_stream(device).ptr)
-    else:
-        stream = int(interface.get("stream") or 1)
+    cupy = library == "cupy"
+    stream = int(sys.modules["cupy"].cuda.get_current_stream(device).ptr if cupy else interface.get("stream") or 1)
     return pointer, readonly, tuple(interface["shape"]), interface.get("strides"), str(x.dtype), device, stream
 
 
 def _torch_cuda_view(x: Any) -> tuple[int, bool, tuple[int, ...], tuple[int, ...], str, int, int]:
     torch = sys.modules["torch"]
     if x.requires_grad:
-        raise TypeError("dlkernels: a PyTorch tensor that requires grad cannot be lent. Pass x.detach().")
+        raise TypeError("it requires grad. Pass x.detach()")
     _require_cuda()
     stream = int(torch.cuda.current_stream(x.device).cuda_stream)
     item = x.element_size()
@@ -77,7 +75,7 @@ def empty(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
     return np.empty(shape, dtype=_dtype(dtype))
 
 
-def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+def _aligned(shape: tuple[int, ...], dtype: Any) -> Any:
     """A NumPy array on a 64-byte boundary: JAX adopts such memory without a copy."""
     size = math.prod(shape) * dtype.itemsize
     raw = np.empty(size + 64, np.uint8)
@@ -85,7 +83,7 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-def _dtype(name: str) -> np.dtype[Any]:
+def _dtype(name: str) -> Any:
     if name == "bfloat16":
         import ml_dtypes
 
@@ -131,12 +129,21 @@ class _Memory:
     """Address, shape and strides for NumPy's overlap solver, which reads no element."""
 
     def __init__(self, pointer: int, shape: tuple[int, ...], strides: tuple[int, ...], item: int) -> None:
-        self.__array_interface__ = {"data": (pointer, True), "shape": shape, "strides": strides, "typestr": f"|V{item}", "version": 3}
+        self.__array_interface__ = {
+            "data": (pointer, True),
+            "shape": shape,
+            "strides": strides,
+            "typestr": f"|V{item}",
+            "version": 3,
+        }
 
 
-def shares_memory(a: tuple[int, tuple[int, ...], tuple[int, ...], int], b: tuple[int, tuple[int, ...], tuple[int, ...], int]) -> bool:
+def shares_memory(
+    a: tuple[int, tuple[int, ...], tuple[int, ...], int], b: tuple[int, tuple[int, ...], tuple[int, ...], int]
+) -> bool:
     """Do two arrays, given as (pointer, shape, strides, item size), have an address in common?"""
     try:
-        return bool(np.shares_memory(np.asarray(_Memory(*a)), np.asarray(_Memory(*b)), max_work=1_000_000))
+        solver: Any = np.shares_memory  # the stub knows only the extreme values of max_work
+        return bool(solver(np.asarray(_Memory(*a)), np.asarray(_Memory(*b)), max_work=1_000_000))
     except np.exceptions.TooHardError:
         return True

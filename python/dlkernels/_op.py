@@ -19,9 +19,22 @@ from . import _core as core
 
 core._set_array_helpers(_arrays)
 
+__all__ = [
+    "Engine",
+    "build_info",
+    "core",
+    "cuda_status",
+    "loss_op",
+    "map_op",
+    "random_op",
+    "registry",
+    "require_cuda",
+    "rows_op",
+]
+
 registry: dict[str, Any] = {}
 
-Engine = core.Engine
+Engine: Any = core.Engine
 
 Definition = Callable[..., Any]
 _Parameters = list[tuple[str, bool, bool]]  # name, required, keyword only
@@ -66,7 +79,9 @@ def _signature(text: str) -> inspect.Signature:
 
 def _with(signature: inspect.Signature, before: str, after: str) -> inspect.Signature:
     """`before`, then the hyper-parameters of an op's signature, then `after`."""
-    middle = [f"{p.name}={p.default!r}" for p in signature.parameters.values() if p.name != "out" and p.default is not p.empty]
+    middle = [
+        f"{p.name}={p.default!r}" for p in signature.parameters.values() if p.name != "out" and p.default is not p.empty
+    ]
     return _signature("(" + ", ".join([before, *middle, after]) + ")")
 
 
@@ -88,11 +103,27 @@ def map_op(
         parameter, entries = next(iter(variants.items())) if variants else ("", {"": name})
         fallback = signature.parameters[parameter].default if variants else ""
         call = core._make_map(name, _parameters(signature), _scalars(signature), parameter, fallback, dict(entries))
-        shape = _with(signature, "dy, x=None", "*, y=None, out=None") if from_y else _with(signature, "dy, x", "*, out=None")
-        backward = core._make_map_backward(
-            f"{name}.backward", _parameters(shape), _scalars(shape), parameter, fallback, dict(entries), y_needs_positive
+        shape = (
+            _with(signature, "dy, x=None", "*, y=None, out=None")
+            if from_y
+            else _with(signature, "dy, x", "*, out=None")
         )
-        _dress(backward, f"{name}.backward", shape, _BACKWARD.format(name=name, from_y=_FROM_Y if from_y else ""), ulp=grad_ulp)
+        backward = core._make_map_backward(
+            f"{name}.backward",
+            _parameters(shape),
+            _scalars(shape),
+            parameter,
+            fallback,
+            dict(entries),
+            y_needs_positive,
+        )
+        _dress(
+            backward,
+            f"{name}.backward",
+            shape,
+            _BACKWARD.format(name=name, from_y=_FROM_Y if from_y else ""),
+            ulp=grad_ulp,
+        )
         _dress(
             call, name, signature, definition.__doc__ or "", kind="map", ulp=ulp, source=source, domain=domain, from_y=from_y,
             reference=_quiet(definition), backward=backward, variants=variants or {},
@@ -226,7 +257,10 @@ def cuda_status() -> dict[str, Any]:
     try:
         from . import _cuda
     except ImportError:
-        reason = "built without CUDA. Reinstall with a CUDA compiler: DLKERNELS_CUDA=ON DLKERNELS_CUDA_WHEELS=13 pip install --force-reinstall ."
+        reason = (
+            "built without CUDA. Reinstall with a CUDA compiler: "
+            "DLKERNELS_CUDA=ON DLKERNELS_CUDA_WHEELS=13 pip install --force-reinstall ."
+        )
         return {"built": False, "usable": False, "reason": reason, "archs": []}
     status = _cuda.status()
     usable = status["code"] == 0

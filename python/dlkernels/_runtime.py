@@ -6,7 +6,17 @@ from pathlib import Path
 
 from ._op import build_info, core
 
-__all__ = ["__version__", "build_info", "get_cmake_dir", "get_include", "get_num_threads", "get_target", "set_num_threads", "set_target", "targets"]
+__all__ = [
+    "__version__",
+    "build_info",
+    "get_cmake_dir",
+    "get_include",
+    "get_num_threads",
+    "get_target",
+    "set_num_threads",
+    "set_target",
+    "targets",
+]
 
 __version__: str = core.__version__
 

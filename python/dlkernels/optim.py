@@ -51,7 +51,9 @@ class Optimizer:
         for group in groups:
             unknown = set(group) - set(defaults) - {"params"}
             if unknown:
-                raise ValueError(f"{self.name}: unknown options {sorted(unknown)}. A group takes params and {sorted(defaults)}.")
+                raise ValueError(
+                    f"{self.name}: unknown options {sorted(unknown)}. A group takes params and {sorted(defaults)}."
+                )
             full = {**defaults, **group, "params": list(group["params"])}
             self._check(full)
             self.param_groups.append(full)
@@ -88,7 +90,9 @@ class Optimizer:
         kinds: dict[tuple[str, str, str], list[int]] = {}
         group_of = [g for g in self.param_groups for _ in g["params"]]
         for i, (p, g) in enumerate(zip(self._params, group_of, strict=True)):
-            kinds.setdefault((self._rule(g), str(getattr(p, "dtype", "")), str(getattr(p, "device", "cpu"))), []).append(i)
+            kinds.setdefault(
+                (self._rule(g), str(getattr(p, "dtype", "")), str(getattr(p, "device", "cpu"))), []
+            ).append(i)
         self._engines = []
         for (rule, _, _), members in kinds.items():
             keys = self._keys(group_of[members[0]])
@@ -116,7 +120,8 @@ class Optimizer:
         work = []
         for engine, members in self._engines:
             row_of: dict[tuple[int, int], int] = {}
-            rows, values = [], []
+            rows: list[int] = []
+            values: list[float] = []
             for i in members:
                 key = (group_of[i], self._steps[i] + 1)
                 if key not in row_of:
@@ -276,7 +281,9 @@ class AdamW(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+        )
 
     def _check(self, group: Mapping[str, Any]) -> None:
         for name in ("lr", "eps", "weight_decay"):

@@ -381,7 +381,7 @@ void* in_peer(const void* mine, unsigned rank) {
   Block& b = *block;
   const char* p = static_cast<const char*>(mine);
   if (rank >= b.cluster->size) die("a rank outside the cluster");
-  if (!is_shared(mine)) die("mapped to a peer, but not shared memory");
+  if (p < b.shared.base || p >= b.shared.base + b.shared.size) die("mapped to a peer, but not this block's shared memory");
   return b.cluster->shared[rank] + (p - b.shared.base);
 }
 
@@ -419,7 +419,12 @@ bool is_beyond_shared(const void* p) {
   const char* end = reinterpret_cast<const char*>(dlk_dynamic_shared) + block->grid->dynamic_bytes;
   return p >= end && p < reinterpret_cast<const char*>(dlk_dynamic_shared) + kMaxShared;
 }
-bool is_shared(const void* p) { return p >= block->shared.base && p < block->shared.base + block->shared.size; }
+bool is_shared(const void* p) {
+  for (const char* base : block->cluster->shared) {
+    if (p >= base && p < base + block->shared.size) return true;
+  }
+  return false;
+}
 
 void report(const std::string& line) {
   const std::lock_guard<std::mutex> guard(report_lock);

@@ -9,5 +9,17 @@ from .random import dropout
 from .rows import log_softmax, softmax
 
 __all__ = [
-    "cross_entropy", "dropout", "elu", "gelu", "leaky_relu", "log_softmax", "mse_loss", "registry", "relu", "sigmoid", "silu", "softmax", "tanh",
-]  # fmt: skip
+    "cross_entropy",
+    "dropout",
+    "elu",
+    "gelu",
+    "leaky_relu",
+    "log_softmax",
+    "mse_loss",
+    "registry",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "tanh",
+]

@@ -31,7 +31,12 @@ def relu(x: Any, *, out: Any = None) -> Any:
 
 
 @map_op(
-    ulp=0.5, grad_ulp=0.5, source="Maas, Hannun & Ng (2013)", domain=(-100, 100), from_y=True, y_needs_positive="negative_slope"
+    ulp=0.5,
+    grad_ulp=0.5,
+    source="Maas, Hannun & Ng (2013)",
+    domain=(-100, 100),
+    from_y=True,
+    y_needs_positive="negative_slope",
 )
 def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> Any:
     """x where x > 0, negative_slope * x elsewhere.

@@ -35,7 +35,12 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
     return _reduced((input - target) ** 2, reduction, np.float64(np.size(input)))
 
 
-@loss_op(ulp=8.0, grad_ulp=16.0, source="PyTorch's definition; smoothing: Szegedy et al. (2015), arXiv:1512.00567", make="_make_cross_entropy")
+@loss_op(
+    ulp=8.0,
+    grad_ulp=16.0,
+    source="PyTorch's definition; smoothing: Szegedy et al. (2015), arXiv:1512.00567",
+    make="_make_cross_entropy",
+)
 def cross_entropy(
     input: Any,
     target: Any,

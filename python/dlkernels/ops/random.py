@@ -18,7 +18,12 @@ def _philox_words(n: int, seed: int, offset: int) -> Any:
     index = np.arange(n, dtype=np.uint64)
     block = index // np.uint64(4)
     shift = np.uint64(32)
-    counter = [block & mask, block >> shift, np.full(n, offset & 0xFFFFFFFF, np.uint64), np.full(n, offset >> 32, np.uint64)]
+    counter = [
+        block & mask,
+        block >> shift,
+        np.full(n, offset & 0xFFFFFFFF, np.uint64),
+        np.full(n, offset >> 32, np.uint64),
+    ]
     key = [seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF]
     for _ in range(10):
         first, second = counter[0] * np.uint64(0xD2511F53), counter[2] * np.uint64(0xCD9E8D57)
