@@ -38,9 +38,7 @@ def no_gpu() -> str | None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `target` runs once for each CPU target of this machine, best first."""
-    parametrized = any(
-        "target" in str(mark.args[0]) for mark in metafunc.definition.iter_markers("parametrize")
-    )
+    parametrized = any("target" in str(mark.args[0]) for mark in metafunc.definition.iter_markers("parametrize"))
     if "target" in metafunc.fixturenames and not parametrized:
         import dlkernels as dk
 

@@ -155,7 +155,7 @@ def test_the_deleter_is_called_once(versioned: bool, x: np.ndarray) -> None:
     assert np.array_equal(out, dk.silu(x))
     for bad in ({"bits": 64}, {"code": dlpack.INT}, {"lanes": 2}, {"device_type": dlpack.UNKNOWN}):
         producer = Producer(x, versioned=versioned, **bad)
-        with pytest.raises((TypeError, ValueError), match=r"^tanh: x "):
+        with pytest.raises((TypeError, ValueError), match=r"^tanh: (x|out) must be"):
             dk.tanh(producer, out=np.empty_like(x))
         assert producer.deleted == 1, bad
     producer = Producer(x, versioned=versioned)

@@ -237,3 +237,41 @@ def test_long_losses(case: LossCase, dtype: str) -> None:
             dk.set_num_threads(n)
             for got, want in zip(loss_passes(case, x, t, options), expected, strict=True):
                 numerics.assert_same_bits(got, want, f"{case} of {x.shape}, {target}, {n} threads")
+
+
+# --- optimizers ---------------------------------------------------------------------------------------------------------
+
+OPTIMIZERS = {
+    "SGD": lambda p: dk.optim.SGD(p, lr=0.1),
+    "SGD-decay-maximize": lambda p: dk.optim.SGD(p, lr=0.1, weight_decay=0.01, maximize=True),
+    "SGD-momentum": lambda p: dk.optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.1, weight_decay=0.01),
+    "SGD-nesterov": lambda p: dk.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    "AdamW": lambda p: dk.optim.AdamW(p, lr=0.01),
+    "AdamW-options": lambda p: dk.optim.AdamW(p, lr=0.01, betas=(0.8, 0.99), eps=1e-3, weight_decay=0.1, maximize=True),
+}
+SIZES = (0, 1, 5, 16, 70, 257, 1000, 4095, 4097, 30_000, 70_001)
+
+
+def trained(name: str, parts: list[np.ndarray], grads: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """Parameters and state after a step with each of `grads`; the parts are copied to odd places first."""
+    params = [shifted(p, i % 16) for i, p in enumerate(parts)]
+    optimizer = OPTIMIZERS[name](params)
+    for step in grads:
+        optimizer.step([shifted(g, (i + 7) % 16) for i, g in enumerate(step)])
+    state = optimizer.state_dict()["state"]
+    return params + [a for i in sorted(state) for a in state[i].values() if isinstance(a, np.ndarray)]
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers(name: str, dtype: str) -> None:
+    rng = np.random.default_rng(6)
+    parts = [rng.standard_normal(n).astype(DTYPES[dtype]) for n in SIZES]
+    grads = [[rng.standard_normal(n).astype(DTYPES[dtype]) for n in SIZES] for _ in range(3)]
+    expected = base(lambda: trained(name, parts, grads))
+    for where in everywhere():
+        for got, want in zip(trained(name, parts, grads), expected, strict=True):
+            numerics.assert_same_bits(got, want, f"{name}, {where}")
+    # Many tensors or one: the update of an element does not know its tensor.
+    whole = trained(name, [np.concatenate(parts)], [[np.concatenate(step)] for step in grads])
+    numerics.assert_same_bits(whole[0], np.concatenate(expected[: len(SIZES)]), f"{name}: one tensor")

@@ -15,6 +15,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+
 from dlkernels import nn
 from dlkernels.atomic import replacing
 from dlkernels.checkpoint import CheckpointError, load, pack, save, unpack
@@ -49,9 +50,7 @@ def test_every_dtype_comes_back(tmp_path, dtype, rng):
 
 
 def test_special_values_keep_their_bits(tmp_path):
-    array = np.array([0x7FC00001, 0xFF800000, 0x80000000, 1], "u4").view(
-        "f4"
-    )  # NaN payload, -inf, -0, subnormal
+    array = np.array([0x7FC00001, 0xFF800000, 0x80000000, 1], "u4").view("f4")  # NaN payload, -inf, -0, subnormal
     save(tmp_path / "a", {"x": array})
     assert same(load(tmp_path / "a").arrays["x"], array)
 
@@ -165,9 +164,7 @@ def test_a_malicious_header_is_an_error_not_an_allocation(tmp_path, header):
         load(tmp_path / "a", verify=False)
 
 
-@pytest.mark.parametrize(
-    "junk", [b"", b"\0" * 8, b"\xff" * 64, b"PK\x03\x04" + b"\0" * 60, b"\x80\x04." + b"x" * 50]
-)
+@pytest.mark.parametrize("junk", [b"", b"\0" * 8, b"\xff" * 64, b"PK\x03\x04" + b"\0" * 60, b"\x80\x04." + b"x" * 50])
 def test_other_formats_are_errors(tmp_path, junk):
     (tmp_path / "a").write_bytes(junk)
     for verify in (True, False):
@@ -338,9 +335,7 @@ def test_a_model_comes_back(tmp_path):
 def test_trees_come_back_equal(tmp_path):
     tree = {
         "state": {0: {"step": 3, "m": np.arange(3.0)}, 1: {"step": np.float64(4), "m": np.zeros((0, 2))}},
-        "param_groups": [
-            {"lr": 1e-3, "betas": (0.9, 0.999), "nesterov": False, "params": [0, 1], "none": None}
-        ],
+        "param_groups": [{"lr": 1e-3, "betas": (0.9, 0.999), "nesterov": False, "params": [0, 1], "none": None}],
     }
     arrays: dict[str, np.ndarray] = {}
     packed = pack(tree, arrays, "optimizer/")

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import dlkernels as dk
 import numpy as np
 import pytest
+
+import dlkernels as dk
 from dlkernels import selftest
 from dlkernels.__main__ import main
 from dlkernels.datasets import DEBIAN_FASHION_MNIST
@@ -78,8 +79,7 @@ def test_digits_reach_97_percent_with_the_defaults(tmp_path):
 def test_equal_seeds_give_equal_bits(tmp_path):
     options = ("--epochs", 2, "--dropout", 0.3)
     hashes = [
-        train(tmp_path / str(i), *options, "--seed", seed)[1]["weights_sha256"]
-        for i, seed in enumerate((5, 5, 6))
+        train(tmp_path / str(i), *options, "--seed", seed)[1]["weights_sha256"] for i, seed in enumerate((5, 5, 6))
     ]
     assert hashes[0] == hashes[1] != hashes[2]
     models = [(tmp_path / str(i) / "model.safetensors").read_bytes() for i in range(3)]
@@ -198,6 +198,16 @@ def test_info(capsys):
     lines = {line[:14].strip(): line[14:] for line in capsys.readouterr().out.splitlines()}
     assert lines.keys() == info.keys()
     assert lines["targets"].split() == info["targets"]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_is_no_traceback(unbuffered):
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} -m dlkernels info | true"],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode in {0, 1}
+    assert done.stderr == ""
 
 
 def test_info_imports_no_framework():

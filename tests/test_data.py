@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from dlkernels import data
 from dlkernels.datasets import DEBIAN_FASHION_MNIST, DataError, read_idx
 
@@ -24,9 +25,7 @@ def pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("reuse", [True, False])
 def test_an_epoch_is_every_example_once(n, size, shuffle, reuse):
     X, y = pairs(n)
-    seen = [
-        (xb.copy(), yb.copy()) for xb, yb in data.batches(X, y, size, shuffle=shuffle, seed=1, reuse=reuse)
-    ]
+    seen = [(xb.copy(), yb.copy()) for xb, yb in data.batches(X, y, size, shuffle=shuffle, seed=1, reuse=reuse)]
     assert [len(xb) for xb, _ in seen] == [size] * (n // size) + ([n % size] if n % size else [])
     xs, ys = (np.concatenate(part) for part in zip(*seen, strict=True))
     assert sorted(ys) == list(range(n))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 
-import dlkernels as dk
 import numpy as np
 import pytest
+
+import dlkernels as dk
 from dlkernels import nn
 
 ACTIVATIONS = {
@@ -140,9 +141,7 @@ def test_the_same_network_in_pytorch(activation, rng):
     ours = in_float64(nn.Sequential(nn.Linear(6, 5), layer, nn.Linear(5, 3)))
     theirs = torch.nn.Sequential(torch.nn.Linear(6, 5), twin, torch.nn.Linear(5, 3)).double()
     # PyTorch takes our state_dict as it is: the same names, the same layouts
-    theirs.load_state_dict(
-        {name: torch.from_numpy(array.copy()) for name, array in ours.state_dict().items()}
-    )
+    theirs.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in ours.state_dict().items()})
     x, dy = rng.normal(size=(8, 6)), rng.normal(size=(8, 3))
     leaf = torch.from_numpy(x.copy()).requires_grad_()
     wanted = theirs(leaf)
@@ -222,9 +221,7 @@ def test_inference_from_many_threads(rng):
     wrong = []
 
     def work(index: int) -> None:
-        wrong.extend(
-            index for _ in range(50) if not np.array_equal(model.predict(inputs[index]), wanted[index])
-        )
+        wrong.extend(index for _ in range(50) if not np.array_equal(model.predict(inputs[index]), wanted[index]))
 
     workers = [threading.Thread(target=work, args=(i,)) for i in range(8)]
     for worker in workers:
@@ -257,9 +254,7 @@ def test_dropout_of_nothing_is_the_identity():
 
 
 def test_seed_decides_every_layer_and_layers_differ():
-    first, same, other = (
-        nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5), nn.Dropout(), seed=s) for s in (0, 0, 1)
-    )
+    first, same, other = (nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5), nn.Dropout(), seed=s) for s in (0, 0, 1))
     for a, b, c in zip(first.params(), same.params(), other.params(), strict=True):
         assert np.array_equal(a, b)
         assert not a.any() or not np.array_equal(a, c)  # biases start at zero
@@ -268,9 +263,7 @@ def test_seed_decides_every_layer_and_layers_differ():
 
 
 def test_names_are_pytorchs():
-    model = nn.Sequential(
-        nn.Linear(4, 3), nn.ReLU(), nn.Sequential(nn.Linear(3, 2, bias=False), nn.Dropout())
-    )
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Sequential(nn.Linear(3, 2, bias=False), nn.Dropout()))
     shapes = {name: array.shape for name, array in model.named_parameters().items()}
     assert shapes == {"0.weight": (3, 4), "0.bias": (3,), "2.0.weight": (2, 3)}
     assert list(model.random_state()) == ["2.1.seed", "2.1.offset"]
@@ -300,9 +293,7 @@ def test_more_than_two_axes(rng):
     model = in_float64(nn.Sequential(nn.Linear(4, 3), nn.Tanh()))
     x = rng.normal(size=(2, 5, 4))
     y, backprop = model(x, train=True)
-    flat, flat_backprop = (in_float64(nn.Sequential(nn.Linear(4, 3), nn.Tanh())))(
-        x.reshape(10, 4), train=True
-    )
+    flat, flat_backprop = (in_float64(nn.Sequential(nn.Linear(4, 3), nn.Tanh())))(x.reshape(10, 4), train=True)
     assert np.array_equal(y.reshape(10, 3), flat)
     dy = rng.normal(size=y.shape)
     assert np.array_equal(backprop(dy).reshape(10, 4), flat_backprop(dy.reshape(10, 3)))

@@ -121,27 +121,18 @@ def test_every_target_of_the_architecture_is_built(built: dict[str, list[Path]])
 
 
 def test_no_symbol_is_shared_between_targets(built: dict[str, list[Path]]) -> None:
-    bad = [
-        (target, path.name, s)
-        for target, path in every_object(built)
-        for s in weak_or_stray(target, symbols(path))
-    ]
+    bad = [(target, path.name, s) for target, path in every_object(built) for s in weak_or_stray(target, symbols(path))]
     assert not bad
 
 
 def test_objects_want_nothing_but_copies(built: dict[str, list[Path]]) -> None:
-    bad = {
-        (path.name, target): wanted_from_elsewhere(target, symbols(path))
-        for target, path in every_object(built)
-    }
+    bad = {(path.name, target): wanted_from_elsewhere(target, symbols(path)) for target, path in every_object(built)}
     assert not {key: names for key, names in bad.items() if names}
 
 
 def test_nothing_runs_at_load_time(built: dict[str, list[Path]]) -> None:
     for _, path in every_object(built):
-        headers = subprocess.run(
-            [tool("objdump"), "-h", path], capture_output=True, text=True, check=True
-        ).stdout
+        headers = subprocess.run([tool("objdump"), "-h", path], capture_output=True, text=True, check=True).stdout
         assert not re.findall(r"\.(?:init_array|ctors|preinit_array|fini_array|tbss|tdata)\S*", headers), path
 
 
@@ -183,9 +174,7 @@ def test_the_scan_sees_a_call_and_a_larger_instruction() -> None:
     assert code.packed_fma == 1
     assert code.calls == {"expf": 1, "local": 1, "through a register": 1}
     assert code.foreign == {"%zmm": 1}
-    assert machine_code(
-        ISAS["base"], ["\tcall 9 <g>\t5: R_X86_64_PLT32\tfmaf-0x4", "\tvxorps %xmm0,%xmm0,%xmm0"]
-    ) == (
+    assert machine_code(ISAS["base"], ["\tcall 9 <g>\t5: R_X86_64_PLT32\tfmaf-0x4", "\tvxorps %xmm0,%xmm0,%xmm0"]) == (
         0,
         {},
         {"\tvx": 1},

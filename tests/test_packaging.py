@@ -14,8 +14,9 @@ import zipfile
 from pathlib import Path
 
 import builds
-import dlkernels as dk
 import pytest
+
+import dlkernels as dk
 
 PACKAGE = Path(dk.get_include()).parent
 WHEEL_LIMIT = 3_000_000  # bytes, without CUDA
@@ -89,7 +90,8 @@ def test_the_source_distribution_holds_what_a_build_needs(tmp_path: Path) -> Non
         held = {name.partition("/")[2] for name in tar.getnames()}
     rooms = ("kernels", "cpp", "cmake", "python", "tests")
     files = (path for room in rooms for path in (builds.ROOT / room).rglob("*") if path.is_file())
-    wanted = {path.relative_to(builds.ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
+    names = (path.relative_to(builds.ROOT).as_posix() for path in files)
+    wanted = {name for name in names if not re.search(r"(^|/)(__pycache__|\.\w+_cache)/", name)}
     wanted |= {"CMakeLists.txt", "pyproject.toml", "README.md", "LICENSE"}
     assert not wanted - held
     assert not [name for name in held if name.startswith(("build/", ".git/")) or name.endswith((".so", ".o"))]
@@ -176,9 +178,7 @@ def test_a_broken_nvcc_means_a_cpu_build(tmp_path: Path, broken_nvcc: dict[str, 
     assert "CUDA OFF (asked: AUTO)" in done.stdout
 
 
-def test_cuda_on_with_a_broken_nvcc_is_an_error_with_remedies(
-    tmp_path: Path, broken_nvcc: dict[str, str]
-) -> None:
+def test_cuda_on_with_a_broken_nvcc_is_an_error_with_remedies(tmp_path: Path, broken_nvcc: dict[str, str]) -> None:
     done = configure(tmp_path / "b", broken_nvcc, "-DDLK_CUDA=ON")
     assert done.returncode != 0
     said = " ".join(done.stdout.split())
@@ -225,8 +225,7 @@ def test_pkg_config_file_is_relocatable(tmp_path: Path) -> None:
     fields = dict(re.findall(r"^(Cflags|Libs): (.*)$", text, re.MULTILINE))
     root = str(pc.parent.parent.parent)
     flags = {
-        k: v.replace("${includedir}", f"{root}/include").replace("${libdir}", f"{root}/lib")
-        for k, v in fields.items()
+        k: v.replace("${includedir}", f"{root}/include").replace("${libdir}", f"{root}/lib") for k, v in fields.items()
     }
     program = tmp_path / "a.out"
     command = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import doctest
+import importlib
 import math
 import os
 import re
@@ -13,9 +15,10 @@ import textwrap
 from functools import partial
 from pathlib import Path
 
-import dlkernels as dk
 import numpy as np
 import pytest
+
+import dlkernels as dk
 from dlkernels import data, nn, train
 from dlkernels.progress import Bar, Lines, Silent, reporter
 
@@ -46,6 +49,12 @@ def without_times(history: train.History) -> list[dict[str, float]]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history.rows]
 
 
+@pytest.mark.parametrize("name", ["init", "layer", "nn", "data", "train", "checkpoint", "callbacks", "history"])
+def test_the_examples_in_the_docstrings_run(name):
+    module = importlib.import_module(f"dlkernels.{name}")
+    assert doctest.testmod(module).failed == 0
+
+
 # -- learning ----------------------------------------------------------------------------------------------
 
 
@@ -53,9 +62,7 @@ def without_times(history: train.History) -> list[dict[str, float]]:
 def test_fit_learns(optimizer):
     model, test = mlp(), blobs(1000)
     before = train.evaluate(model, test)["accuracy"]
-    history = fit(
-        model, optimizer=optimizer, lr=0.01 if optimizer == "adamw" else 0.1, epochs=8, validation_data=test
-    )
+    history = fit(model, optimizer=optimizer, lr=0.01 if optimizer == "adamw" else 0.1, epochs=8, validation_data=test)
     assert before < 0.7
     assert history["val_accuracy"][-1] > 0.9
     assert history["loss"][-1] < history["loss"][0]
@@ -139,9 +146,7 @@ def test_regression_and_losses_of_ones_own():
 def test_the_gradient_in_place_of_y_changes_nothing():
     """fit lets the loss overwrite y where it may; an output that its layer needs is left alone."""
     for last in (nn.Tanh, nn.GELU):
-        in_place, careful = (
-            nn.Sequential(nn.Linear(8, 3), last(), nn.Linear(3, 3), last(), seed=0) for _ in range(2)
-        )
+        in_place, careful = (nn.Sequential(nn.Linear(8, 3), last(), nn.Linear(3, 3), last(), seed=0) for _ in range(2))
         fit(in_place)
         fit(careful, loss=lambda y, t: dk.cross_entropy.value_and_grad(y.copy(), t))
         assert bits(in_place) == bits(careful)
@@ -210,9 +215,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, optimizer, stop):
     reference = fit(whole, epochs=5, callbacks=callbacks(tmp_path / "whole"), **options)
     fit(mlp(), epochs=stop, callbacks=callbacks(tmp_path / "part"), **options)
     resumed = mlp(seed=99)  # everything comes from the file
-    history = fit(
-        resumed, epochs=5, callbacks=callbacks(tmp_path / "part"), resume=tmp_path / "part", **options
-    )
+    history = fit(resumed, epochs=5, callbacks=callbacks(tmp_path / "part"), resume=tmp_path / "part", **options)
     assert bits(resumed) == bits(whole)
     assert without_times(history) == without_times(reference)
     last = [train.load(tmp_path / name / "last.safetensors") for name in ("whole", "part")]
@@ -298,9 +301,7 @@ def test_weights_load_from_a_training_checkpoint(tmp_path):
 
 def test_the_best_checkpoint_is_the_best_epoch(tmp_path):
     # the learning rate turns absurd after two epochs
-    history = fit(
-        mlp(), epochs=4, lr=lambda step: 0.01 if step < 26 else 3.0, callbacks=[train.Checkpoint(tmp_path)]
-    )
+    history = fit(mlp(), epochs=4, lr=lambda step: 0.01 if step < 26 else 3.0, callbacks=[train.Checkpoint(tmp_path)])
     best = train.load(tmp_path / "best.safetensors").metadata["epoch"]
     assert best == 1 + int(np.argmin(history["loss"])) == 2
     assert train.load(tmp_path / "last.safetensors").metadata["epoch"] == 4
@@ -479,9 +480,7 @@ def test_lines_say_what_happened_on_stderr(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     first, second = err.splitlines()
-    assert re.match(
-        r"epoch 1/2  loss \d\.\d{4}  accuracy 0\.\d{4}  val_loss .*  val_accuracy .*  lr 0\.001  ", first
-    )
+    assert re.match(r"epoch 1/2  loss \d\.\d{4}  accuracy 0\.\d{4}  val_loss .*  val_accuracy .*  lr 0\.001  ", first)
     assert second.startswith("epoch 2/2  ")
 
 

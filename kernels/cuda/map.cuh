@@ -7,6 +7,31 @@
 
 DLK_BEGIN
 
+// The random words of elements index, index + 1, ... : four come from each counter, so a counter is computed once, not once an element.
+template <int many>
+DLK_DEVICE void consecutive_words(std::uint32_t (&word)[many], std::uint64_t seed, std::uint64_t offset, std::uint64_t index) {
+  constexpr int counters = (many + 6) / 4;  // of elements that begin anywhere in a counter
+  const int skip = int(index % 4);
+  std::uint32_t all[4 * counters];
+#pragma unroll
+  for (int k = 0; k < counters; ++k) {
+    const std::uint64_t block = index / 4 + k;
+    std::uint32_t* const c = all + 4 * k;
+    c[0] = std::uint32_t(block);
+    c[1] = std::uint32_t(block >> 32);
+    c[2] = std::uint32_t(offset);
+    c[3] = std::uint32_t(offset >> 32);
+    if (4 * k < skip + many) philox4x32_10(c, seed);
+  }
+#pragma unroll
+  for (int e = 0; e < many; ++e) {
+    std::uint32_t w = all[e];
+#pragma unroll
+    for (int s = 1; s < 4; ++s) w = skip == s && e + s < 4 * counters ? all[e + s] : w;
+    word[e] = w;
+  }
+}
+
 template <class F, class T>
 struct map_span {
   using S = compute_t<T>;
@@ -24,12 +49,17 @@ struct map_span {
   DLK_DEVICE const In0* first() const { return static_cast<const In0*>(in[0]); }
   DLK_DEVICE const T* other(int k) const { return static_cast<const T*>(in[k]); }
 
-  // The op at element i; random ops are told the word that belongs to it.
-  DLK_DEVICE S apply(const S* v, std::int64_t i) const {
+  // The op at `many` elements from i on; random ops are told the words that belong to them.
+  template <int many>
+  DLK_DEVICE void apply(S (&v)[many][F::ins], std::int64_t i, S (&r)[many]) const {
     if constexpr (F::random) {
-      return f(v, random_words<S>(seed, offset, std::uint64_t(origin + i), uint_t<S>(0)));
+      std::uint32_t word[many];
+      consecutive_words(word, seed, offset, std::uint64_t(origin + i));
+#pragma unroll
+      for (int e = 0; e < many; ++e) r[e] = f(v[e], uint_t<S>(word[e]));
     } else {
-      return f(v);
+#pragma unroll
+      for (int e = 0; e < many; ++e) r[e] = f(v[e]);
     }
   }
 
@@ -49,27 +79,31 @@ struct map_span {
     for (int u = 0; u < many; ++u) {
       const std::int64_t at = i + u * stride;
       if (at >= packets) break;
-      packet<Out, P> r;
+      S v[P][F::ins], r[P];
 #pragma unroll
       for (int e = 0; e < P; ++e) {
-        S v[F::ins] = {to_compute(x0[u].v[e])};
-        for (int k = 1; k < F::ins; ++k) v[k] = to_compute(x[u][k].v[e]);
-        r.v[e] = to_storage<Out>(apply(v, head + at * P + e));
+        v[e][0] = to_compute(x0[u].v[e]);
+        for (int k = 1; k < F::ins; ++k) v[e][k] = to_compute(x[u][k].v[e]);
       }
-      store_packet(y + head + at * P, r);
+      apply(v, head + at * P, r);
+      packet<Out, P> out;
+#pragma unroll
+      for (int e = 0; e < P; ++e) out.v[e] = to_storage<Out>(r[e]);
+      store_packet(y + head + at * P, out);
     }
   }
 
   DLK_DEVICE void one(std::int64_t i) const {
-    S v[F::ins] = {to_compute(first()[i])};
-    for (int k = 1; k < F::ins; ++k) v[k] = to_compute(other(k)[i]);
-    y[i] = to_storage<Out>(apply(v, i));
+    S v[1][F::ins] = {{to_compute(first()[i])}}, r[1];
+    for (int k = 1; k < F::ins; ++k) v[0][k] = to_compute(other(k)[i]);
+    apply(v, i, r);
+    y[i] = to_storage<Out>(r[0]);
   }
 };
 
 template <class F, class T>
 __global__ void __launch_bounds__(kMapThreads) map_kernel(const map_span<F, T> __grid_constant__ a) {
-  constexpr int many = packets_in_flight(map_policy(DLK_CUDA_ARCH / 10), F::ins);
+  constexpr int many = packets_in_flight(F::ins);
   const std::int64_t me = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x, all = std::int64_t(gridDim.x) * blockDim.x;
   for (std::int64_t i = me; i < a.packets; i += many * all) a.template whole<many>(i, all);
   const std::int64_t skip = a.packets * a.P;
@@ -92,9 +126,8 @@ int map(const MapArgs& a) {
     s.head = 0;
   }
   const device d = current_device();
-  const MapPolicy policy = map_policy(d.cc);
-  const std::int64_t steps = s.packets > 0 ? ceil_div(s.packets, packets_in_flight(policy, F::ins)) : a.n;
-  const std::int64_t blocks = at_most(ceil_div(steps, kMapThreads), std::int64_t(d.sms) * policy.blocks_per_sm);
+  const std::int64_t steps = s.packets > 0 ? ceil_div(s.packets, packets_in_flight(F::ins)) : a.n;
+  const std::int64_t blocks = at_most(ceil_div(steps, kMapThreads), std::int64_t(d.sms) * map_policy(d.cc).blocks_per_sm);
   return launch(map_kernel<F, T>, blocks, kMapThreads, {}, a.queue, s);
 }
 

@@ -50,7 +50,7 @@ struct row_tile {
     for (int j = 0; j < Op::ins; ++j) {
       const T* const from = row[j] + first;
       S* const to = x + j * c.held;
-#pragma unroll 4
+#pragma unroll(P == 8 ? 2 : 4)
       for (int i = thread; i < packets(); i += N) {
         const packet<T, P> raw = load_packet<P>(from + i * P);
         packet<S, P> v;

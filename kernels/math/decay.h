@@ -21,11 +21,11 @@ DLK_FN V value(const scaled<V>& q) {
   return (q.hi + q.lo) * q.scale * V(unguard<V>);
 }
 
-// max(x, 0) - z q for z = |x|, capped where z q has become 0. The sign of a zero is that of x.
+// max(x, 0) + z m for z = |x|, capped where z m has become 0. The sign of a zero is that of x.
 template <class V>
-DLK_FN V hinge_minus(V x, V z, const scaled<V>& q) {
-  const V zs = z * q.scale;
-  return fma(fma(zs, q.hi, zs * q.lo), V(-unguard<V>), max(V(-0.0f), x));
+DLK_FN V hinge_plus(V x, V z, const scaled<V>& m) {
+  const V zs = z * m.scale;
+  return fma(fma(zs, m.hi, zs * m.lo), V(unguard<V>), max(V(-0.0f), x));
 }
 
 // f'(x) from g = f'(-|x|), for an f that is max(x, 0) plus an even function: f'(x) + f'(-x) = 1.

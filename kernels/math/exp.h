@@ -35,15 +35,13 @@ DLK_FN reduced<V> reduce(pair<V> x, int offset) {
 template <class V>
 DLK_FN V exp_tail(V r) {
   if constexpr (is_f32<V>) {
-    return fma(r, poly(r, {0x1.555552p-3f, 0x1.5554e2p-5f, 0x1.1115a8p-7f, 0x1.6d53c2p-10f, 0x1.9ab59ap-13f}),
-               V(0.5f));
+    return fma(r, poly(r, {0x1.555552p-3f, 0x1.5554e2p-5f, 0x1.1115a8p-7f, 0x1.6d53c2p-10f, 0x1.9ab59ap-13f}), V(0.5f));
   } else {
-    return fma(
-        r,
-        poly(r, {0x1.555555555555cp-3, 0x1.5555555555542p-5, 0x1.111111110e9e6p-7, 0x1.6c16c16c1f36ep-10,
-                 0x1.a01a01b452991p-13, 0x1.a01a017939753p-16, 0x1.71ddee447f9f1p-19, 0x1.27e53babdfb07p-22,
-                 0x1.af6ee1b4b3e2ep-26, 0x1.1ee1a64a7c4cp-29}),
-        V(0.5));
+    return fma(r,
+               poly(r, {0x1.555555555555cp-3, 0x1.5555555555542p-5, 0x1.111111110e9e6p-7, 0x1.6c16c16c1f36ep-10,
+                        0x1.a01a01b452991p-13, 0x1.a01a017939753p-16, 0x1.71ddee447f9f1p-19, 0x1.27e53babdfb07p-22,
+                        0x1.af6ee1b4b3e2ep-26, 0x1.1ee1a64a7c4cp-29}),
+               V(0.5));
   }
 }
 

@@ -30,7 +30,7 @@ DLK_FN pair<V> gelu_tanh_argument(V z) {
 template <class V>
 DLK_FN V gelu_tanh(V x) {
   const V z = gelu_tanh_magnitude(x);
-  return hinge_minus(x, z, logistic(reduce<-1>(gelu_tanh_argument(z), guard_offset<V>)));
+  return gate(x, z, reduce<-1>(gelu_tanh_argument(z), guard_offset<V>));
 }
 
 // At -z: e (1 + e - z w') / (1 + e)^2, e = e^-w. The bracket is 0 at z0 = 0.7524...; for |z0 - z| < 1/8 it is a polynomial in z0 - z,
@@ -44,12 +44,10 @@ DLK_FN V gelu_tanh_grad(V x) {
           root_lo = pick<V>(-0x1.85a06cp-27f, -0x1.4f523ed77dbdcp-55);
   const V from_root = root - z;
   const pair<V> d = exact_sum(from_root, root_lo);
-  const V c0 = pick<V>(0x1.3af6cep+1f, 0x1.3af6cd05624f6p+1),
-          c0_lo = pick<V>(-0x1.f53b62p-24f, 0x1.3d9262739585fp-53);
+  const V c0 = pick<V>(0x1.3af6cep+1f, 0x1.3af6cd05624f6p+1), c0_lo = pick<V>(-0x1.f53b62p-24f, 0x1.3d9262739585fp-53);
   V c;
   if constexpr (is_f32<V>) {
-    c = poly(d.hi, {-0x1.993ccap-4f, 0x1.9a0efcp-2f, 0x1.371c4cp-4f, 0x1.f3634ep-6f, 0x1.766e7ep-7f,
-                    0x1.f02512p-9f});
+    c = poly(d.hi, {-0x1.993ccap-4f, 0x1.9a0efcp-2f, 0x1.371c4cp-4f, 0x1.f3634ep-6f, 0x1.766e7ep-7f, 0x1.f02512p-9f});
   } else {
     c = poly(d.hi, {-0x1.993cd34bf4f0bp-4, 0x1.9a0ef5cdf30ccp-2, 0x1.3720c65c91dc4p-4, 0x1.f37b831f99017p-6,
                     0x1.721f46ce394ap-7, 0x1.e3b4837846f4dp-9, 0x1.2e3c2bae2e9a8p-10, 0x1.75d4cd424eb17p-12,
@@ -57,13 +55,12 @@ DLK_FN V gelu_tanh_grad(V x) {
                     -0x1.74ae3e10adc05p-15});
   }
   const pair<V> near = product(d, exact_sum(c0, fma(d.hi, c, c0_lo)));
-  const pair<V> zw = gelu_tanh_cubic(z, pick<V>(0x1.b6676cp-3f, 0x1.b6676bf7450fp-3),
-                                     pick<V>(-0x1.175e2p-32f, 0x1.bba7351828aabp-57));
+  const pair<V> zw =
+      gelu_tanh_cubic(z, pick<V>(0x1.b6676cp-3f, 0x1.b6676bf7450fp-3), pick<V>(-0x1.175e2p-32f, 0x1.bba7351828aabp-57));
   const pair<V> u = exact_sum(V(1.0f), -zw.hi), far = exact_sum(u.hi, e.whole.hi);
   const auto close = abs(from_root) < V(0.125f);
-  const pair<V> n = {select(close, near.hi, far.hi),
-                     select(close, near.lo, far.lo + ((u.lo - zw.lo) + e.whole.lo))};
-  return reflect_slope(x, logistic_slope(e, n));
+  const pair<V> n = {select(close, near.hi, far.hi), select(close, near.lo, far.lo + ((u.lo - zw.lo) + e.whole.lo))};
+  return reflect_slope(x, logistic_slope(e, product(e.mantissa, n)));
 }
 
 }  // namespace math

@@ -17,9 +17,8 @@ DLK_FN V log1p_rest(V f) {
     return f * f * fma(f, q, V(-0.5f));
   } else {
     const V s = f / (V(2.0) + f), z = s * s, half_square = V(0.5) * f * f;
-    const V q =
-        z * poly(z, {0x1.5555555555558p-1, 0x1.99999999952d9p-2, 0x1.2492492df75c5p-2, 0x1.c71c62dc153fdp-3,
-                     0x1.7462b770bf0c4p-3, 0x1.39fe05ba9f5adp-3, 0x1.2b5c84287ab33p-3});
+    const V q = z * poly(z, {0x1.5555555555558p-1, 0x1.99999999952d9p-2, 0x1.2492492df75c5p-2, 0x1.c71c62dc153fdp-3,
+                             0x1.7462b770bf0c4p-3, 0x1.39fe05ba9f5adp-3, 0x1.2b5c84287ab33p-3});
     return fma(s, half_square + q, -half_square);
   }
 }

@@ -6,29 +6,43 @@
 DLK_BEGIN
 namespace math {
 
-// 1 / (1 + e^z) from z reduced with Sign = -1: s / (s + e^r) for e^z = e^r / s, s = 2^n <= 1.
+// -1 / (1 + e^z) = scale * unguard * r (1 + error), from z reduced with Sign = -1.
+// With e^z = y / s, s = 2^n <= 1, it is -s / (y + s). r has the rounding errors of that sum and of a division; error is what is left of
+// 1 + r (y + s), small and nearly exact.
 template <class V>
-DLK_FN scaled<V> logistic(const reduced<V>& e) {
-  const V scale = power_of_two<V>(e.k);
-  const pair<V> exp_r = exact_sum(V(1.0f), e.hi + expm1_rest(e));
-  const pair<V> d = exact_sum(exp_r.hi, scale * V(unguard<V>));
-  const pair<V> r = reciprocal(pair<V>{d.hi, d.lo + exp_r.lo});
-  return {scale, r.hi, r.lo};
+struct logistic_parts {
+  V scale, r, error;
+};
+template <class V>
+DLK_FN logistic_parts<V> minus_logistic(const reduced<V>& e) {
+  const V scale = power_of_two<V>(e.k), s = scale * V(unguard<V>);
+  const pair<V> y = exact_sum(V(1.0f), e.hi + expm1_rest(e));
+  const V r = V(-1.0f) / (y.hi + s);
+  return {scale, r, fma(r, y.lo, fma(r, s, fma(r, y.hi, V(1.0f))))};
 }
 
+// 1 - q on the right, |0 - q| on the left, q = 1 / (1 + e^|x|)
 template <class V>
 DLK_FN V sigmoid(V x) {
-  const V y = value(logistic(reduce<-1>(magnitude(x), guard_offset<V>)));
-  return select(x < V(0.0f), y, V(1.0f) - y);
+  const logistic_parts<V> m = minus_logistic(reduce<-1>(magnitude(x), guard_offset<V>));
+  return abs(fma(fma(m.r, m.error, m.r) * m.scale, V(unguard<V>), select(x < V(0.0f), V(0.0f), V(1.0f))));
+}
+
+// x sigmoid(w) from z = |x| and the reduced |w|.
+template <class V>
+DLK_FN V gate(V x, V z, const reduced<V>& e) {
+  const logistic_parts<V> m = minus_logistic(e);
+  return hinge_plus(x, z, scaled<V>{m.scale, m.r, m.r * m.error});
 }
 
 template <class V>
 DLK_FN V silu(V x) {
   const V z = magnitude(x);
-  return hinge_minus(x, z, logistic(reduce<-1>(z, guard_offset<V>)));
+  return gate(x, z, reduce<-1>(z, guard_offset<V>));
 }
 
-// tanh |x| = m / (2 - m) with m = 1 - e^(-2|x|), here with both signs turned; m has all its digits for small x too.
+// tanh |x| = -m / (2 + m) with m = e^(-2|x|) - 1, which has all its digits for small x too. The residual is m + q (2 + m), where
+// m + 2 q is exact because 1 <= 2 |q| / |m| <= 2.
 template <class V>
 DLK_FN V tanh(V x) {
   const V z = min(pick<V>(10.0f, 20.0), abs(x));
@@ -37,31 +51,32 @@ DLK_FN V tanh(V x) {
   const V a = s - V(1.0f), a_lost = s - (a + V(1.0f));
   const pair<V> b = exact_sum(a, s * e.hi);
   const pair<V> m = exact_sum(b.hi, fma(s, expm1_rest(e), b.lo + a_lost));
-  const pair<V> d = exact_sum(V(2.0f), m.hi);
-  const pair<V> y = quotient(m, pair<V>{d.hi, d.lo + m.lo}, V(1.0f) / d.hi);
-  return copysign(y.hi + y.lo, x);
+  const V r = V(-1.0f) / (V(2.0f) + m.hi), q = m.hi * r;
+  const V residual = fma(q, m.hi, fma(V(2.0f), q, m.hi)) + fma(q, m.lo, m.lo);
+  return copysign(fma(r, residual, q), x);
 }
 
-// e n / (1 + e)^2 for e = e^-z
+// e^-z n / (1 + e^-z)^2 from a = n e^-z / (scale * unguard)
 template <class V>
-DLK_FN scaled<V> logistic_slope(const decay<V>& e, pair<V> n) {
-  const pair<V> d = exact_sum(V(1.0f), e.whole.hi);
-  const pair<V> r = reciprocal(pair<V>{d.hi, d.lo + e.whole.lo});
-  const pair<V> g = product(product(e.mantissa, n), product(r, r));
+DLK_FN scaled<V> logistic_slope(const decay<V>& e, pair<V> a) {
+  const V r = V(-1.0f) / (V(1.0f) + e.whole.hi);
+  const pair<V> minus = {r, r * fma(r, e.whole.lo, fma(r, e.whole.hi, V(1.0f) + r))};
+  const pair<V> g = product(a, product(minus, minus));
   return {e.scale, g.hi, g.lo};
 }
 
 // e / (1 + e)^2
 template <class V>
 DLK_FN V sigmoid_grad(V x) {
-  return value(logistic_slope(decay_of(reduce(-magnitude(x), guard_offset<V>)), pair<V>{V(1.0f), V(0.0f)}));
+  const decay<V> e = decay_of(reduce(-magnitude(x), guard_offset<V>));
+  return value(logistic_slope(e, e.mantissa));
 }
 
 // 1 - tanh(x)^2 = 4 e / (1 + e)^2 with e = e^(-2|x|)
 template <class V>
 DLK_FN V tanh_grad(V x) {
-  return value(
-      logistic_slope(decay_of(reduce(-magnitude(x + x), guard_offset<V>)), pair<V>{V(4.0f), V(0.0f)}));
+  const decay<V> e = decay_of(reduce(-magnitude(x + x), guard_offset<V>));
+  return value(logistic_slope(e, pair<V>{V(4.0f) * e.mantissa.hi, V(4.0f) * e.mantissa.lo}));
 }
 
 // silu'(-z) = e (1 + e - z) / (1 + e)^2. The bracket is 0 at z0 = 1.278...; with d = z0 - z it is d (1 + (z0 - 1) (e^d - 1) / d), taken
@@ -78,16 +93,15 @@ DLK_FN V silu_grad(V x) {
   if constexpr (is_f32<V>) {
     slope = poly(d.hi, {0x1.1d25dp-3f, 0x1.7c3236p-5f, 0x1.7c2f2cp-7f, 0x1.30ccdap-9f, 0x1.9b2094p-12f});
   } else {
-    slope =
-        poly(d.hi, {0x1.1d25cf210482ep-3, 0x1.7c3269815b597p-5, 0x1.7c3269815b2bdp-7, 0x1.302854677962dp-9,
-                    0x1.958b1b3737ad6p-12, 0x1.cf7a68629938bp-15, 0x1.cf7a4e569818dp-18,
-                    0x1.9bfa3bd75736ep-21, 0x1.4a01a98b0d703p-24, 0x1.e277c78120a03p-28});
+    slope = poly(d.hi, {0x1.1d25cf210482ep-3, 0x1.7c3269815b597p-5, 0x1.7c3269815b2bdp-7, 0x1.302854677962dp-9,
+                        0x1.958b1b3737ad6p-12, 0x1.cf7a68629938bp-15, 0x1.cf7a4e569818dp-18, 0x1.9bfa3bd75736ep-21,
+                        0x1.4a01a98b0d703p-24, 0x1.e277c78120a03p-28});
   }
   const pair<V> near = product(d, exact_sum(root, fma(d.hi, slope, root_lo)));
   const pair<V> u = exact_sum(V(1.0f), -z), far = exact_sum(u.hi, e.whole.hi);
   const auto close = abs(from_root) < V(0.25f);
   const pair<V> n = {select(close, near.hi, far.hi), select(close, near.lo, far.lo + (u.lo + e.whole.lo))};
-  return reflect_slope(x, logistic_slope(e, n));
+  return reflect_slope(x, logistic_slope(e, product(e.mantissa, n)));
 }
 
 }  // namespace math

@@ -33,15 +33,16 @@ DLK_FN V pick(float single, double twice) {
 }
 
 // c[0] + c[1] x + c[2] x^2 + ... by Estrin's scheme: neighbors are joined in pairs, then pairs of pairs with x^2, x^4, ... The chain of
-// dependent operations is the logarithm of the degree, which is what a core with two fma pipes of four cycles wants.
+// dependent operations is the logarithm of the degree, which is what a core with two fma pipes of four cycles wants. One coefficient
+// too many joins its neighbors by Horner's rule, which needs no further power of x and takes no longer.
 // Recursion, not a loop: a compiler that gives up unrolling would keep the terms in memory.
 template <int N, class V>
 DLK_FN V poly_of_powers(const V* power, const scalar_t<V>* c) {
   if constexpr (N == 1) {
     return V(c[0]);
   } else {
-    constexpr int level = N > 16 ? 4 : N > 8 ? 3 : N > 4 ? 2 : N > 2 ? 1 : 0, half = 1 << level;
-    return fma(poly_of_powers<N - half>(power, c + half), power[level], poly_of_powers<half>(power, c));
+    constexpr int level = N > 17 ? 4 : N > 9 ? 3 : N > 5 ? 2 : N > 3 ? 1 : 0, low = 1 << level;
+    return fma(poly_of_powers<N - low>(power, c + low), power[level], poly_of_powers<low>(power, c));
   }
 }
 template <class V, int N>
@@ -99,20 +100,12 @@ DLK_FN pair<V> product(pair<V> a, pair<V> b) {
   return {p.hi, fma(a.hi, b.lo, fma(a.lo, b.hi, p.lo))};
 }
 
-// 1 / d - r for r = 1 / d.hi, by one step of correction with the residual; 1 / d and a / d likewise.
+// -a / d: one division, r = -1 / d.hi, then one step of correction by the residual. Everything is negative because a negated operand
+// that is used twice costs an instruction, and -1 / d costs none.
 template <class V>
-DLK_FN V reciprocal_error(pair<V> d, V r) {
-  return r * fma(-r, d.lo, fma(-r, d.hi, V(1.0f)));
-}
-template <class V>
-DLK_FN pair<V> reciprocal(pair<V> d) {
-  const V r = V(1.0f) / d.hi;
-  return {r, reciprocal_error(d, r)};
-}
-template <class V>
-DLK_FN pair<V> quotient(pair<V> a, pair<V> d, V r) {
+DLK_FN pair<V> minus_quotient(pair<V> a, pair<V> d, V r) {
   const V q = a.hi * r;
-  return {q, r * (fma(-q, d.hi, a.hi) + fma(-q, d.lo, a.lo))};
+  return {q, r * (fma(q, d.hi, a.hi) + fma(q, d.lo, a.lo))};
 }
 
 }  // namespace math

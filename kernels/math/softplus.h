@@ -11,20 +11,18 @@ DLK_FN V softplus(V x) {
   const decay<V> e = decay_of(reduce(-magnitude(x), guard_offset<V>));
   V m;
   if constexpr (is_f32<V>) {
-    m = fma(
-        e.whole.hi,
-        poly(e.whole.hi, {0x1.5553b4p-2f, -0x1.ffc552p-3f, 0x1.97890ep-3f, -0x1.4a6966p-3f, 0x1.fefbf4p-4f,
-                          -0x1.54af5ap-4f, 0x1.588ab6p-5f, -0x1.bfbf76p-7f, 0x1.107bacp-9f}),
-        V(-0x1.fffff8p-2f));
-  } else {
     m = fma(e.whole.hi,
-            poly(e.whole.hi,
-                 {0x1.5555555555546p-2, -0x1.fffffffffe84p-3,  0x1.99999999309cdp-3,  -0x1.55555546658bap-3,
-                  0x1.249247da87c12p-3, -0x1.ffffda06d23c4p-4, 0x1.c71ae5abb710fp-4,  -0x1.998dacfbcb38p-4,
-                  0x1.7417163aecc6bp-4, -0x1.5414f6af335ddp-4, 0x1.368826b68017ep-4,  -0x1.1747e94ca6bb7p-4,
-                  0x1.e2c5519af6bb9p-5, -0x1.8367e6850e5cp-5,  0x1.1520f061b4a39p-5,  -0x1.526e099c38aa6p-6,
-                  0x1.50e5d70d01603p-7, -0x1.0329ddf2f3857p-8, 0x1.1e850e0002e5ap-10, -0x1.92afc7ea7fbe8p-13,
-                  0x1.0d18336911de4p-16}),
+            poly(e.whole.hi, {0x1.5553b4p-2f, -0x1.ffc552p-3f, 0x1.97890ep-3f, -0x1.4a6966p-3f, 0x1.fefbf4p-4f,
+                              -0x1.54af5ap-4f, 0x1.588ab6p-5f, -0x1.bfbf76p-7f, 0x1.107bacp-9f}),
+            V(-0x1.fffff8p-2f));
+  } else {
+    m = fma(e.whole.hi, poly(e.whole.hi, {0x1.5555555555546p-2,  -0x1.fffffffffe84p-3,   0x1.99999999309cdp-3,
+                                          -0x1.55555546658bap-3, 0x1.249247da87c12p-3,   -0x1.ffffda06d23c4p-4,
+                                          0x1.c71ae5abb710fp-4,  -0x1.998dacfbcb38p-4,   0x1.7417163aecc6bp-4,
+                                          -0x1.5414f6af335ddp-4, 0x1.368826b68017ep-4,   -0x1.1747e94ca6bb7p-4,
+                                          0x1.e2c5519af6bb9p-5,  -0x1.8367e6850e5cp-5,   0x1.1520f061b4a39p-5,
+                                          -0x1.526e099c38aa6p-6, 0x1.50e5d70d01603p-7,   -0x1.0329ddf2f3857p-8,
+                                          0x1.1e850e0002e5ap-10, -0x1.92afc7ea7fbe8p-13, 0x1.0d18336911de4p-16}),
             V(-0x1p-1));
   }
   const pair<V> ratio = exact_fma(e.whole.hi, m, V(1.0f));  // log1p(e) / e

@@ -68,9 +68,7 @@ def _on_host(name: str, value: Any) -> np.ndarray:
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     if array.dtype not in _TAG_OF:
         wanted = ", ".join(str(kind) for kind in _TAG_OF)
-        raise TypeError(
-            f"save: arrays[{name!r}] must be one of {wanted}, got {array.dtype}. Convert it first."
-        )
+        raise TypeError(f"save: arrays[{name!r}] must be one of {wanted}, got {array.dtype}. Convert it first.")
     return array
 
 
@@ -84,13 +82,11 @@ def save(path: str | PathLike[str], arrays: Mapping[str, Any], metadata: Any = N
     The old file stays whole until the new one is complete on the disk; an error, a full disk or kill -9
     leaves it.
 
-    >>> save("weights.safetensors", model.state_dict(), {"epoch": 3})
+    ``save("weights.safetensors", model.state_dict(), {"epoch": 3})``
     """
     held = {name: _on_host(name, value) for name, value in arrays.items()}
     if "__metadata__" in held:
-        raise ValueError(
-            "save: an array must not be called __metadata__, the container's own name. Rename it."
-        )
+        raise ValueError("save: an array must not be called __metadata__, the container's own name. Rename it.")
     crcs = {name: zlib.crc32(_bytes_of(array)) for name, array in held.items()}
     notes = {
         "format": "np",
@@ -149,9 +145,7 @@ def load(path: str | PathLike[str], *, verify: bool = True) -> Checkpoint:
 _Entry = tuple["np.dtype[Any]", tuple[int, ...], int]
 
 
-def _read_header(
-    file: BinaryIO, size: int, path: str, verify: bool
-) -> tuple[dict[str, _Entry], dict[str, str]]:
+def _read_header(file: BinaryIO, size: int, path: str, verify: bool) -> tuple[dict[str, _Entry], dict[str, str]]:
     """(dtype, shape, bytes) of every array in file order, and the metadata: all consistent with the file's
     size.
     """
@@ -185,9 +179,7 @@ def _read_header(
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a valid safetensors header ({error}).") from error
     if 8 + length + position != size:
-        raise CheckpointError(
-            f"{path}: must hold {8 + length + position} bytes, got {size}: truncated or appended to."
-        )
+        raise CheckpointError(f"{path}: must hold {8 + length + position} bytes, got {size}: truncated or appended to.")
     return entries, notes
 
 

@@ -7,6 +7,7 @@ wrong arguments or missing data, 130 interrupted (what was finished is written).
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -90,7 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = parser().parse_args(argv)
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `| head` has what it wanted; keep the interpreter's exit from flushing again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (OSError, ModuleNotFoundError, DataError, CheckpointError) as error:
         print(f"dlkernels {args.command}: {error}", file=sys.stderr)  # their texts say what to do
         return 2

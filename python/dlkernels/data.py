@@ -66,9 +66,7 @@ def batches(
     return _slices(X, y, range(0, n - n % batch_size if drop_last else n, batch_size), order, reuse)
 
 
-def _slices(
-    X: Array, y: Array, starts: range, order: np.ndarray | None, reuse: bool
-) -> Iterator[tuple[Array, Array]]:
+def _slices(X: Array, y: Array, starts: range, order: np.ndarray | None, reuse: bool) -> Iterator[tuple[Array, Array]]:
     """The batches that begin at `starts`, of the arrays as they are or in `order`."""
     ends = [min(start + starts.step, len(X)) for start in starts]
     if order is None:
@@ -76,10 +74,7 @@ def _slices(
             yield X[start:end], y[start:end]
         return
     size = min(starts.step, len(X))
-    buffers = [
-        np.empty((size, *a.shape[1:]), a.dtype) if reuse and isinstance(a, np.ndarray) else None
-        for a in (X, y)
-    ]
+    buffers = [np.empty((size, *a.shape[1:]), a.dtype) if reuse and isinstance(a, np.ndarray) else None for a in (X, y)]
     for start, end in zip(starts, ends, strict=True):
         index = order[start:end]
         yield _gather(X, index, buffers[0]), _gather(y, index, buffers[1])

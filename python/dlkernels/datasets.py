@@ -72,9 +72,7 @@ def fashion_mnist(data_dir: str | PathLike[str] | None = None) -> Dataset:
             )
         parts.append((images.reshape(count, 28 * 28), labels.astype(np.int64)))
     mean, deviation = parts[0][0].mean(), parts[0][0].std()
-    train, test = (
-        ((images.astype(np.float32) - np.float32(mean)) / np.float32(deviation), y) for images, y in parts
-    )
+    train, test = (((images.astype(np.float32) - np.float32(mean)) / np.float32(deviation), y) for images, y in parts)
     names = (
         "t-shirt",
         "trouser",
@@ -112,15 +110,12 @@ def read_idx(path: str | PathLike[str], shape: tuple[int, ...]) -> np.ndarray:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: damaged gzip file ({error}). Fetch it again.") from error
     if len(raw) < header.size:
-        raise DataError(
-            f"{path}: an IDX header has {header.size} bytes, got {len(raw)}. Fetch the file again."
-        )
+        raise DataError(f"{path}: an IDX header has {header.size} bytes, got {len(raw)}. Fetch the file again.")
     zero, code, axes, *sizes = header.unpack_from(raw)
     if (zero, code, axes) != (0, _UINT8, len(shape)):
         magic = f"0x{zero:04x}{code:02x}{axes:02x}"
         raise DataError(
-            f"{path}: IDX magic must be 0x0000{_UINT8:02x}{len(shape):02x}, got {magic}. "
-            f"Is it the right file?"
+            f"{path}: IDX magic must be 0x0000{_UINT8:02x}{len(shape):02x}, got {magic}. Is it the right file?"
         )
     if tuple(sizes) != shape:
         raise DataError(f"{path}: shape must be {shape}, got {tuple(sizes)}. Is it the right file?")

@@ -64,9 +64,7 @@ class History:
                 'history.plot: matplotlib is not installed. Install it: pip install "dlkernels[train]".'
             ) from None
         panels = [
-            name
-            for name in self.columns
-            if name not in {"epoch", "lr", "seconds"} and not name.startswith("val_")
+            name for name in self.columns if name not in {"epoch", "lr", "seconds"} and not name.startswith("val_")
         ]
         figure = Figure(figsize=(5 * max(len(panels), 1), 3.6), layout="constrained")
         FigureCanvasAgg(figure)

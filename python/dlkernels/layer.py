@@ -181,15 +181,13 @@ class Layer:
         missing, unknown = sorted(mine.keys() - state.keys()), sorted(state.keys() - mine.keys())
         if missing or unknown:
             raise ValueError(
-                f"load_state_dict: missing {missing}, not in this model {unknown}. "
-                f"Build the same layers first."
+                f"load_state_dict: missing {missing}, not in this model {unknown}. Build the same layers first."
             )
         for name, array in mine.items():
             theirs = state[name]
             if theirs.shape != array.shape or theirs.dtype != array.dtype:
                 raise ValueError(
-                    f"load_state_dict: {name} must be {array.dtype} {array.shape}, "
-                    f"got {theirs.dtype} {theirs.shape}."
+                    f"load_state_dict: {name} must be {array.dtype} {array.shape}, got {theirs.dtype} {theirs.shape}."
                 )
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
@@ -241,7 +239,9 @@ def leaves(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Layer]]:
 class Sequential(Layer):
     """Layers one after the other. ``seed`` redraws all of them, each from its own stream.
 
-    >>> model = Sequential(Linear(64, 32), ReLU(), Dropout(0.2), Linear(32, 10), seed=0)
+    >>> from dlkernels import nn
+    >>> nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 10), seed=0)
+    Sequential(Linear(64, 32), ReLU(), Dropout(0.2), Linear(32, 10))
     """
 
     def __init__(self, *layers: Layer, seed: int | None = None) -> None:
@@ -256,13 +256,10 @@ class Sequential(Layer):
         found = [id(layer) for _, layer in leaves(self)] if layers else []
         if len(set(found)) != len(found):
             raise ValueError(
-                "Sequential: a layer object appears twice, but its buffers hold one pass. "
-                "Create a second layer."
+                "Sequential: a layer object appears twice, but its buffers hold one pass. Create a second layer."
             )
         self.is_view = all(layer.is_view for layer in layers)
-        self.keeps_output = next(
-            (layer.keeps_output for layer in reversed(layers) if not layer.is_view), False
-        )
+        self.keeps_output = next((layer.keeps_output for layer in reversed(layers) if not layer.is_view), False)
         # Without dx, backward may stop at the first layer that has parameters.
         self._first = next((i for i, layer in enumerate(layers) if layer.named_parameters()), len(layers))
         if seed is not None:
@@ -277,9 +274,7 @@ class Sequential(Layer):
 
     def random_state(self) -> dict[str, int]:
         return {
-            f"{i}.{key}": value
-            for i, layer in enumerate(self.layers)
-            for key, value in layer.random_state().items()
+            f"{i}.{key}": value for i, layer in enumerate(self.layers) for key, value in layer.random_state().items()
         }
 
     def load_random_state(self, state: Mapping[str, int]) -> None:
@@ -287,9 +282,7 @@ class Sequential(Layer):
             raise ValueError(f"load_random_state: wanted {sorted(self.random_state())}, got {sorted(state)}.")
         for index, layer in enumerate(self.layers):
             prefix = f"{index}."
-            layer.load_random_state(
-                {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
-            )
+            layer.load_random_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
 
     def forward(self, x: Array, own: bool) -> tuple[Array, Backprop]:
         backwards = []

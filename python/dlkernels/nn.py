@@ -90,9 +90,7 @@ class Linear(Layer):
 
     def forward(self, x: Array, own: bool) -> tuple[Array, Backprop]:  # noqa: ARG002
         rows = self._rows(x)
-        y = np.matmul(
-            rows, self.weight.T, out=self.buffers("y", (rows.shape[0], self.out_features), self.weight)
-        )
+        y = np.matmul(rows, self.weight.T, out=self.buffers("y", (rows.shape[0], self.out_features), self.weight))
         if self.bias is not None:
             np.add(y, self.bias, out=y)
 
@@ -167,9 +165,7 @@ class Dropout(Layer):
         def backward(dy: Array, own: bool, need_dx: bool) -> Array | None:
             if not need_dx:
                 return None
-            return dk.dropout.backward(
-                dy, self.p, **stream, out=dy if own else self.buffers("dx", dy.shape, dy)
-            )
+            return dk.dropout.backward(dy, self.p, **stream, out=dy if own else self.buffers("dx", dy.shape, dy))
 
         return y, backward
 

@@ -77,9 +77,7 @@ class Bar(Silent):
             return
         self._drawn = now
         title = f"epoch {epoch}/{self._epochs}"
-        self._progress.update(
-            self._task, description=title, completed=index, note=f"loss {loss:.4f}", refresh=True
-        )
+        self._progress.update(self._task, description=title, completed=index, note=f"loss {loss:.4f}", refresh=True)
 
     def epoch(self, epoch: int, row: dict[str, float]) -> None:
         self._progress.console.print(f"epoch {epoch}/{self._epochs}  {describe(row)}")

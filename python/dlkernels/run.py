@@ -32,9 +32,7 @@ class Run:
     `load`.
     """
 
-    def __init__(
-        self, model: Layer, optimizer: Any, callbacks: Sequence[Callback], settings: dict[str, Any]
-    ) -> None:
+    def __init__(self, model: Layer, optimizer: Any, callbacks: Sequence[Callback], settings: dict[str, Any]) -> None:
         self.model, self.optimizer = model, optimizer
         self.callbacks = sorted(callbacks, key=lambda callback: callback.order)
         self.settings = settings  # what must be equal for a run to be the continuation of another
@@ -114,14 +112,10 @@ class Run:
         """Become the run that was saved; raises, before anything changes, when it does not fit this one."""
         arrays, metadata = checkpoint.load(path)
         if not isinstance(metadata, dict) or metadata.get("run") != 1:
-            raise CheckpointError(
-                f"{path}: holds weights but no training state. Load it with model.load(path)."
-            )
+            raise CheckpointError(f"{path}: holds weights but no training state. Load it with model.load(path).")
         for name, value in self.settings.items():
             if metadata["settings"].get(name) != value:
-                raise ValueError(
-                    f"resume: {name} must be {metadata['settings'].get(name)} as in {path}, got {value}."
-                )
+                raise ValueError(f"resume: {name} must be {metadata['settings'].get(name)} as in {path}, got {value}.")
         parameters = checkpoint.weights(arrays)
         self.model.check_state_dict(parameters)
         self.optimizer.load_state_dict(checkpoint.unpack(metadata["optimizer"], arrays))

@@ -86,9 +86,7 @@ class Case:
             self.options["reduction"] = "none"
             rng = np.random.default_rng(0)
             ids = "ignore_index" in names
-            self.rest = [
-                rng.integers(0, x.shape[1], len(x)) if ids else rng.standard_normal(x.shape).astype(x.dtype)
-            ]
+            self.rest = [rng.integers(0, x.shape[1], len(x)) if ids else rng.standard_normal(x.shape).astype(x.dtype)]
 
     def value(self, out: np.ndarray | None = None) -> np.ndarray:
         extra = {} if out is None else {"out": out}
@@ -190,9 +188,7 @@ def check(op: Any) -> Iterator[tuple[str, bool]]:
 def run_selftest(_args: argparse.Namespace) -> int:
     """Print the table; 1 if anything is wrong."""
     print(f"dlkernels {dk.__version__}: targets {', '.join(dk.targets())}; threads {THREADS}")
-    print(
-        "Largest error in ULP by dtype; gradients against central differences; bits over targets and threads."
-    )
+    print("Largest error in ULP by dtype; gradients against central differences; bits over targets and threads.")
     print(f"\n{'op':<14}{'bound':>7}", *(f"{name:>9}" for name in (*DTYPES, "gradient", "bits")))
     failures = 0
     for name, op in registry.items():

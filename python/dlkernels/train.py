@@ -87,8 +87,7 @@ class Loss:
             call, self._options = call.func, call.keywords
         if not callable(call):
             raise ValueError(
-                f'loss must be "cross_entropy", "mse_loss", a loss op or (y, target) -> (loss, gradient), '
-                f"got {loss!r}."
+                f'loss must be "cross_entropy", "mse_loss", a loss op or (y, target) -> (loss, gradient), got {loss!r}.'
             )
         self._call, self._fused = call, getattr(call, "value_and_grad", None)
         if isinstance(loss, str) and self._fused is None:
@@ -117,9 +116,7 @@ def _metrics(metrics: Sequence[str | Metric] | None, loss: Loss) -> dict[str, Me
         elif metric in _METRICS:
             chosen[metric] = _METRICS[metric]
         else:
-            raise ValueError(
-                f"metrics: each must be callable or one of {', '.join(_METRICS)}, got {metric!r}."
-            )
+            raise ValueError(f"metrics: each must be callable or one of {', '.join(_METRICS)}, got {metric!r}.")
     return chosen
 
 
@@ -203,7 +200,11 @@ def fit(
 
     Ctrl-C raises TrainingInterrupted once the batch is done.
 
-    >>> fit(model, (X, Y), epochs=10, validation_split=0.1, callbacks=[EarlyStopping(patience=3)])
+    >>> X = np.random.default_rng(0).normal(size=(256, 2)).astype("float32")
+    >>> model = dk.nn.Sequential(dk.nn.Linear(2, 2), seed=0)
+    >>> history = fit(model, (X, (X[:, 0] > 0).astype(int)), epochs=40, lr=0.05, verbose=False)
+    >>> history["accuracy"][-1] > 0.95
+    True
     """
     criterion = Loss(loss)
     if validation_data is None and validation_split:

@@ -82,8 +82,7 @@ def using_threads(count: int | None) -> Iterator[int]:
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
     except ImportError:
         raise ModuleNotFoundError(
-            "--threads needs threadpoolctl to limit the BLAS under NumPy. "
-            'Install it: pip install "dlkernels[train]".'
+            '--threads needs threadpoolctl to limit the BLAS under NumPy. Install it: pip install "dlkernels[train]".'
         ) from None
     before = dk.get_num_threads()
     dk.set_num_threads(count)
@@ -112,9 +111,7 @@ def run_train(args: argparse.Namespace) -> int:
     dataset = data.digits() if args.dataset == "digits" else data.fashion_mnist(args.data_dir)
     training, validation = data.train_test_split(*dataset.train, 0.1, seed=(args.seed, 1))
     shape = {name: settings[name] for name in ("activation", "dropout")}
-    model = build_model(
-        training[0].shape[1], len(dataset.classes), settings["hidden"], **shape, seed=args.seed
-    )
+    model = build_model(training[0].shape[1], len(dataset.classes), settings["hidden"], **shape, seed=args.seed)
     sizes = ", ".join(
         f"{len(part[0]):,} {name}"
         for name, part in (("training", training), ("validation", validation), ("test", dataset.test))

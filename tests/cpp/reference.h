@@ -1,0 +1,128 @@
+// The definitions that test_math.cpp measures against, generic over double (libm) and a type of 113 bits.
+#pragma once
+#include <cmath>
+
+#if defined(__aarch64__)
+using quad = long double;
+#define REAL(NAME)                                           \
+  inline double NAME##_of(double x) { return std::NAME(x); } \
+  inline quad NAME##_of(quad x) { return std::NAME(x); }
+#else
+#include <quadmath.h>
+using quad = __float128;
+#define REAL(NAME)                                           \
+  inline double NAME##_of(double x) { return std::NAME(x); } \
+  inline quad NAME##_of(quad x) { return NAME##q(x); }
+#endif
+
+namespace reference {
+
+REAL(exp)
+REAL(expm1)
+REAL(log)
+REAL(log1p)
+REAL(tanh)
+REAL(erf)
+REAL(erfc)
+REAL(sqrt)
+#undef REAL
+
+template <class R>
+R pi() {
+  return R(3.14159265358979311599796346854418516L) + R(1.2246467991473531772260659322749979970830e-16L);
+}
+template <class R>
+R size(R x) {  // |x|, no larger than where every function here has reached its limit; NaN stays
+  const R a = x < 0 ? -x : x;
+  return a > 1000 ? R(1000) : a;
+}
+
+template <class R>
+R exp(R x) {
+  return exp_of(x);
+}
+template <class R>
+R expm1(R x) {
+  return expm1_of(x);
+}
+template <class R>
+R log(R x) {
+  return log_of(x);
+}
+template <class R>
+R log1p(R x) {
+  return log1p_of(x);
+}
+template <class R>
+R tanh(R x) {
+  return tanh_of(x);
+}
+template <class R>
+R erf(R x) {
+  return erf_of(x);
+}
+
+template <class R>
+R sigmoid(R x) {
+  return R(1) / (R(1) + exp_of(-x));
+}
+template <class R>
+R softplus(R x) {
+  const R tail = log1p_of(exp_of(-size(x)));
+  return x < 0 ? log1p_of(exp_of(x)) : x + tail;
+}
+
+// x q for q -> 0 on the left: -0 there, where x q is inf * 0
+template <class R>
+R gated(R x, R q) {
+  return x < -1000 ? R(-0.0) : x * q;
+}
+template <class R>
+R silu(R x) {
+  return gated(x, sigmoid(x));
+}
+template <class R>
+R gelu(R x) {
+  return gated(x, R(erfc_of(-x / sqrt_of(R(2)))) / 2);
+}
+template <class R>
+R cubic(R z, int times) {  // 2 sqrt(2/pi) (z + times 0.044715 z^3)
+  return 2 * sqrt_of(R(2) / pi<R>()) * z * (1 + times * R(44715) / R(1000000) * z * z);
+}
+template <class R>
+R gelu_tanh(R x) {
+  return gated(x, sigmoid(x < 0 ? -cubic(size(x), 1) : cubic(size(x), 1)));
+}
+
+template <class R>
+R sigmoid_grad(R x) {
+  const R e = exp_of(-size(x));
+  return e / ((1 + e) * (1 + e));
+}
+template <class R>
+R tanh_grad(R x) {
+  return 4 * sigmoid_grad(2 * size(x));
+}
+
+// f'(x) from g = f'(-|x|), as f'(x) + f'(-x) = 1
+template <class R>
+R reflected(R x, R g) {
+  return x != x ? x : x < 0 ? g : 1 - g;
+}
+template <class R>
+R silu_grad(R x) {
+  const R z = size(x), e = exp_of(-z);
+  return reflected(x, e * (1 + e - z) / ((1 + e) * (1 + e)));
+}
+template <class R>
+R gelu_grad(R x) {
+  const R z = size(x);
+  return reflected(x, R(erfc_of(z / sqrt_of(R(2)))) / 2 - z * exp_of(-z * z / 2) / sqrt_of(2 * pi<R>()));
+}
+template <class R>
+R gelu_tanh_grad(R x) {
+  const R z = size(x), e = exp_of(-cubic(z, 1));
+  return reflected(x, e * (1 + e - cubic(z, 3)) / ((1 + e) * (1 + e)));
+}
+
+}  // namespace reference
