@@ -48,11 +48,4 @@ void set_num_threads(int threads);
 // DLKERNELS_NUM_THREADS if that is a positive integer). The variable can lower the number, never raise it.
 int default_num_threads();
 
-namespace detail {
-
-// Whole CPUs granted by the cgroup quotas (v1 or v2; this process's group and all its ancestors), at least 1;
-// INT_MAX without a quota. `root` is put before /proc and /sys: "" for this machine, a folder in tests.
-int quota_threads(const char* root);
-
-}  // namespace detail
 }  // namespace dlk

@@ -106,6 +106,8 @@ std::vector<std::string> built_targets() {
   return names;
 }
 
+const char* build_flags() { return DLK_FLAGS; }
+
 std::vector<std::string> supported_targets() {
   std::vector<std::string> names;
   for (const Candidate& c : candidates) {

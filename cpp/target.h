@@ -10,6 +10,7 @@
 namespace dlk {
 
 std::vector<std::string> built_targets();
+const char* build_flags();  // of the kernels
 std::vector<std::string> supported_targets();
 
 const Target& cpu_target();

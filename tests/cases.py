@@ -27,7 +27,9 @@ class Case:
     params: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return "-".join([self.op.__name__, *(f"{v:g}" if isinstance(v, float) else str(v) for v in self.params.values())])
+        return "-".join(
+            [self.op.__name__, *(f"{v:g}" if isinstance(v, float) else str(v) for v in self.params.values())]
+        )
 
     def passes(self) -> dict[str, Callable[..., Any]]:
         """name -> f(dy, x, out=None); in the pass from y, x stands for y."""
@@ -42,7 +44,11 @@ class Case:
 
     def rounded_params(self, dtype: str) -> dict[str, Any]:
         """Hyper-parameters as the kernel sees them: rounded to the type it computes in."""
-        full = {p.name: p.default for p in inspect.signature(self.op).parameters.values() if p.default not in {None, p.empty}}
+        full = {
+            p.name: p.default
+            for p in inspect.signature(self.op).parameters.values()
+            if p.default not in {None, p.empty}
+        }
         kind = compute_dtype(dtype).type
         return {k: float(kind(v)) if isinstance(v, float) else v for k, v in {**full, **self.params}.items()}
 
@@ -135,7 +141,9 @@ class LossCase:
         """Over rows of classes, or elementwise?"""
         return "axis" in inspect.signature(self.op).parameters
 
-    def arrays(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    def arrays(
+        self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         """(input, target, options)."""
         x = (3 * rng.standard_normal(shape)).astype(dtype)
         options = dict(self.options)
@@ -229,7 +237,10 @@ def calls(dtype: Any = np.float32, shape: tuple[int, ...] = (4, 5)) -> list[Call
         elif op.kind == "rows":
             found += [Call(op, name, {"x": array()}), Call(op.backward, back, {"dy": array(), "y": array()})]
         elif op.kind == "random":
-            found += [Call(op, name, {"x": array()}, {"seed": 1}), Call(op.backward, back, {"dy": array()}, {"seed": 1})]
+            found += [
+                Call(op, name, {"x": array()}, {"seed": 1}),
+                Call(op.backward, back, {"dy": array()}, {"seed": 1}),
+            ]
         elif op.kind == "loss":
             case = LossCase(op, "")
             x, target, _ = case.arrays(rng, shape, dtype)

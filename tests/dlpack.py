@@ -56,7 +56,9 @@ class Producer:
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.fields["device_type"], 0
 
-    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None) -> Any:
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Any:
         self.asked += 1
         tensor = _Tensor()
         for name, value in self.fields.items():
@@ -64,10 +66,14 @@ class Producer:
                 value = None if value is None else (ctypes.c_int64 * max(1, len(value)))(*value)
             setattr(tensor, name, value)
         deleter = _Deleter(self._delete)
-        managed = _ManagedVersioned(self.major, 0, None, deleter, self.flags, tensor) if self.versioned else _Managed(tensor, None, deleter)
+        managed = (
+            _ManagedVersioned(self.major, 0, None, deleter, self.flags, tensor)
+            if self.versioned
+            else _Managed(tensor, None, deleter)
+        )
         _lent.append((self, tensor, deleter, managed))
         name = b"dltensor_versioned" if self.versioned else b"dltensor"
         return _new_capsule(ctypes.addressof(managed), name, None)
 
-    def _delete(self, managed: int) -> None:
+    def _delete(self, _managed: int) -> None:
         self.deleted += 1

@@ -35,7 +35,9 @@ class Guarded:
         span = ((a.size - 1) * abs(step) + 1) * a.itemsize if a.size else 0
         raw = self.bytes[self.bytes.size - span :] if at_end else self.bytes[:span]
         flat = raw.view(a.dtype)[::step]
-        view = np.lib.stride_tricks.as_strided(flat, a.shape, tuple(s * step for s in np.empty(a.shape, a.dtype).strides), writeable=True)
+        view = np.lib.stride_tricks.as_strided(
+            flat, a.shape, tuple(s * step for s in np.empty(a.shape, a.dtype).strides), writeable=True
+        )
         view[...] = a
         return view
 
@@ -43,7 +45,10 @@ class Guarded:
 def check(call: Any, guards: list[Guarded], at_end: bool, step: int) -> None:
     """The call on guarded copies of its arrays gives the same bits, also into a guarded output and in place."""
     expected = call.outputs(call())
-    placed = {k: g.place(a, at_end=at_end, step=step if a.ndim else 1) for (k, a), g in zip(call.arrays.items(), guards, strict=False)}
+    placed = {
+        k: g.place(a, at_end=at_end, step=step if a.ndim else 1)
+        for (k, a), g in zip(call.arrays.items(), guards, strict=False)
+    }
     assert_same_bits(call.outputs(call(**placed)), expected, call.name)
     if call.takes_out:
         out = guards[-1].place(np.zeros_like(expected), at_end=at_end, step=step)

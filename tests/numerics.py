@@ -1,8 +1,8 @@
 """What the tests mean by "right" and by "the same bits".
 
-Right: an error in ULP, units in the last place of the storage type at the exact result, against the float64 definition (for float64: against
-the same definition in extended precision or mpmath). The same bits: equal bytes, any NaN equal to any other. Also the inputs: specials,
-one value out of every equal run of bit patterns, uniform values; and derivatives of the definitions by dual numbers.
+Right: an error in ULP, units in the last place of the storage type at the exact result, against the float64 definition (for float64:
+against the same definition in extended precision, or mpmath). The same bits: equal bytes, any NaN equal to any other. Also the inputs:
+specials, one value out of every equal run of bit patterns, uniform values; and derivatives of the definitions by dual numbers.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def spacing(exact: np.ndarray, dtype: str) -> np.ndarray:
     """The ULP of a storage type at exact values: the distance of its neighbors in that binade, subnormals included."""
     _, exponent = np.frexp(exact)
     exponent = np.clip(exponent - 1, LOWEST_EXPONENT[dtype], HIGHEST_EXPONENT[dtype])
-    return np.ldexp(np.ones((), np.asarray(exact).dtype), np.where(exact == 0, LOWEST_EXPONENT[dtype], exponent) - MANTISSA[dtype])
+    return np.ldexp(
+        np.ones((), np.asarray(exact).dtype), np.where(exact == 0, LOWEST_EXPONENT[dtype], exponent) - MANTISSA[dtype]
+    )
 
 
 def ulp_error(actual: Any, exact: np.ndarray, dtype: str, scale: np.ndarray | None = None) -> np.ndarray:
@@ -86,7 +88,14 @@ def ulp_error(actual: Any, exact: np.ndarray, dtype: str, scale: np.ndarray | No
 
 
 def assert_within(
-    actual: Any, exact: np.ndarray, ulp: float, dtype: str, *, x: Any = None, hint: str = "", scale: np.ndarray | None = None
+    actual: Any,
+    exact: np.ndarray,
+    ulp: float,
+    dtype: str,
+    *,
+    x: Any = None,
+    hint: str = "",
+    scale: np.ndarray | None = None,
 ) -> float:
     """Every element within `ulp`; the text names the worst. Returns the largest error."""
     exact = np.asarray(exact)
@@ -97,7 +106,9 @@ def assert_within(
     at = np.unravel_index(int(np.argmax(error)), exact.shape)
     worst = float(error[at])
     where = "" if x is None else f" at x = {np.broadcast_to(x, exact.shape)[at]!r}"
-    assert worst <= ulp, f"{hint} [{dtype}]: {worst:.4g} ULP > {ulp:g}{where}: got {np.asarray(actual)[at]!r}, exact {exact[at]!r}"
+    assert worst <= ulp, (
+        f"{hint} [{dtype}]: {worst:.4g} ULP > {ulp:g}{where}: got {np.asarray(actual)[at]!r}, exact {exact[at]!r}"
+    )
     return worst
 
 
@@ -138,7 +149,22 @@ def specials(dtype: str, *, finite: bool = False) -> np.ndarray:
     """Zeros, ends of the subnormals and of the normals, neighbors of 1, and unless `finite` the infinities and NaN."""
     info = ml_dtypes.finfo(DTYPES[dtype])
     tiny, least, eps, most = (float(v) for v in (info.tiny, info.smallest_subnormal, info.eps, info.max))
-    positive = [0.0, least, 3 * least, tiny - least, tiny, tiny + least, eps, 0.5, 1 - eps / 2, 1.0, 1 + eps, 2.0, most / 2, most]
+    positive = [
+        0.0,
+        least,
+        3 * least,
+        tiny - least,
+        tiny,
+        tiny + least,
+        eps,
+        0.5,
+        1 - eps / 2,
+        1.0,
+        1 + eps,
+        2.0,
+        most / 2,
+        most,
+    ]
     values = [s * v for v in positive for s in (1.0, -1.0)] + ([] if finite else [np.inf, -np.inf, np.nan])
     return np.array(values).astype(DTYPES[dtype])
 
@@ -202,7 +228,9 @@ class Dual(np.lib.mixins.NDArrayOperatorsMixin):
         value, slope = ([getattr(b, part, other) for b, other in zip(branches, others, strict=True)]
                         for part, others in (("value", branches), ("slope", (0.0, 0.0))))  # fmt: skip
         wide = self.value.dtype.type
-        return Dual(np.where(condition, *map(np.asarray, value)).astype(wide), np.where(condition, *map(np.asarray, slope)))
+        return Dual(
+            np.where(condition, *map(np.asarray, value)).astype(wide), np.where(condition, *map(np.asarray, slope))
+        )
 
 
 SLOPE: dict[np.ufunc, Callable[..., Any]] = {

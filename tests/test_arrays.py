@@ -107,10 +107,9 @@ def test_torch_refuses_to_lend(call: Call) -> None:
         "meta": x.to("meta"),
         "int": x.int(),
     }
-    for name, tensor in wrong.items():
+    for tensor in wrong.values():
         with pytest.raises(TypeError, match=rf"^{call.name}: {call.like} must be .*, got "):
             call(**{call.like: tensor})
-            pytest.fail(f"{name} was accepted")
 
 
 # --- JAX ----------------------------------------------------------------------------------------------------------------
@@ -159,7 +158,7 @@ def test_the_deleter_is_called_once(versioned: bool, x: np.ndarray) -> None:
             dk.tanh(producer, out=np.empty_like(x))
         assert producer.deleted == 1, bad
     producer = Producer(x, versioned=versioned)
-    with pytest.raises(ValueError, match="has the shape|must have the shape"):
+    with pytest.raises(ValueError, match=r"has the shape|must have the shape"):
         dk.relu.backward(np.ones(3, np.float32), producer)
     assert producer.deleted == 1
 
@@ -190,12 +189,12 @@ def test_bfloat16_of_a_producer() -> None:
 def test_a_read_only_producer(x: np.ndarray) -> None:
     assert np.array_equal(dk.relu(Producer(x, flags=dlpack.READ_ONLY), out=np.empty_like(x)), np.maximum(X, 0))
     lent = Producer(x, flags=dlpack.READ_ONLY)
-    with pytest.raises(ValueError, match="^relu: out is read-only"):
+    with pytest.raises(ValueError, match=r"^relu: out is read-only"):
         dk.relu(x.copy(), out=lent)
     assert lent.deleted == 1
     assert np.array_equal(x, X)
     x.flags.writeable = False
-    with pytest.raises(ValueError, match="^relu: out is read-only"):
+    with pytest.raises(ValueError, match=r"^relu: out is read-only"):
         dk.relu(x, out=x)
 
 
@@ -227,7 +226,7 @@ def test_producers_that_misbehave(x: np.ndarray) -> None:
         "65 dimensions": (Producer(x, ndim=65, shape=(1,) * 65, strides=(1,) * 65), "64 dimensions"),
     }
     for name, (producer, text) in cases.items():
-        with pytest.raises((TypeError, ValueError, BufferError), match="^relu: x ") as caught:
+        with pytest.raises((TypeError, ValueError, BufferError), match=r"^relu: x ") as caught:
             dk.relu(producer, out=x.copy())
         assert text in str(caught.value), name
 

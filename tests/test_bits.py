@@ -93,7 +93,9 @@ def long_calls(seed: int, every: bool) -> Iterator[tuple[str, int, int, int]]:
     for t, target in enumerate(dk.targets()):
         chosen = combinations
         if not every:
-            chosen = [(n, LONG[(i + t + seed) % 3], OFFSETS[(seed + 5 * i + 3 * t) % 16]) for i, n in enumerate(THREADS)]
+            chosen = [
+                (n, LONG[(i + t + seed) % 3], OFFSETS[(seed + 5 * i + 3 * t) % 16]) for i, n in enumerate(THREADS)
+            ]
         for n, length, offset in chosen:
             yield target, n, length, offset
 
@@ -154,7 +156,9 @@ def test_rows(op: Any, dtype: str) -> None:
             o = i % 16
             place = [shifted(a.ravel(), by).reshape(a.shape) for a, by in ((x, o), (dy, o + 5), (y, o + 9))]
             numerics.assert_same_bits(op(place[0]), y, f"{op.__name__} of {x.shape}, {where}")
-            numerics.assert_same_bits(op.backward(place[1], place[2]), dx, f"{op.__name__}.backward of {x.shape}, {where}")
+            numerics.assert_same_bits(
+                op.backward(place[1], place[2]), dx, f"{op.__name__}.backward of {x.shape}, {where}"
+            )
 
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
@@ -189,7 +193,9 @@ def test_random_ops(op: Any, dtype: str) -> None:
                 continue
             part = [shifted(a[:n], (i + n) % 16) for a in (x, dy)]
             numerics.assert_same_bits(op(part[0], seed=2**40 + 7, offset=3), y[:n], f"{op.__name__} of {n}, {where}")
-            numerics.assert_same_bits(op.backward(part[1], seed=2**40 + 7, offset=3), dx[:n], f"{op.__name__}.backward, {where}")
+            numerics.assert_same_bits(
+                op.backward(part[1], seed=2**40 + 7, offset=3), dx[:n], f"{op.__name__}.backward, {where}"
+            )
 
 
 # --- losses -------------------------------------------------------------------------------------------------------------
@@ -203,7 +209,21 @@ def loss_passes(case: LossCase, x: np.ndarray, t: np.ndarray, options: dict[str,
     return [value, *both, case.op.backward(dy, x, t, **options)]
 
 
-SHAPES = [(1,), (3, 1), (5, 2), (7, 17), (3, 255), (2, 256), (3, 257), (2, 1000), (2, 4096), (2, 4097), (4, 10000), (300, 70), (2500, 40)]
+SHAPES = [
+    (1,),
+    (3, 1),
+    (5, 2),
+    (7, 17),
+    (3, 255),
+    (2, 256),
+    (3, 257),
+    (2, 1000),
+    (2, 4096),
+    (2, 4097),
+    (4, 10000),
+    (300, 70),
+    (2500, 40),
+]
 
 
 @pytest.mark.parametrize("dtype", list(DTYPES))

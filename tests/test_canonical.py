@@ -42,7 +42,9 @@ def test_mse_loss(n: int, dtype: str, rng: np.random.Generator) -> None:
 def test_softmax_denominator(n: int, dtype: str, target: str, rng: np.random.Generator) -> None:
     x = (4 * rng.standard_normal(n)).astype(DTYPES[dtype])
     z = x - x.max()
-    e = dk.elu.backward(np.ones_like(z), z)  # for x <= 0 and alpha 1 the derivative is exp(x), the very bits that softmax adds
+    e = dk.elu.backward(
+        np.ones_like(z), z
+    )  # for x <= 0 and alpha 1 the derivative is exp(x), the very bits that softmax adds
     denominator = canonical_sum(e)
     numerics.assert_same_bits(dk.softmax(x), e / denominator, "softmax")
 
@@ -57,7 +59,9 @@ def test_sums_of_backward_rows(n: int, dtype: str, target: str, rng: np.random.G
     numerics.assert_same_bits(dk.softmax.backward(dy, y)[0], (kind.type(0) - total).astype(DTYPES[dtype]), "softmax")
     y[0] = 0
     total = canonical_sum(dy.astype(kind))  # dx[0] = 0 - exp(0) total
-    numerics.assert_same_bits(dk.log_softmax.backward(dy, y)[0], (kind.type(0) - total).astype(DTYPES[dtype]), "log_softmax")
+    numerics.assert_same_bits(
+        dk.log_softmax.backward(dy, y)[0], (kind.type(0) - total).astype(DTYPES[dtype]), "log_softmax"
+    )
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -15,7 +15,7 @@ import ml_dtypes
 import numerics
 import numpy as np
 import pytest
-from cases import CALLS, LOSS_CASES, MAP_CASES, RANDOM_OPS, ROW_OPS, Call, Case, LossCase, calls
+from cases import CALLS, LOSS_CASES, MAP_CASES, RANDOM_OPS, ROW_OPS, Case, LossCase, calls
 from numerics import DTYPES
 
 import dlkernels as dk
@@ -57,7 +57,9 @@ LIMITS = {
 
 
 @FLOATS
-@pytest.mark.parametrize("case", [c for c in MAP_CASES if not any(isinstance(v, float) for v in c.params.values())], ids=str)
+@pytest.mark.parametrize(
+    "case", [c for c in MAP_CASES if not any(isinstance(v, float) for v in c.params.values())], ids=str
+)
 def test_infinities(case: Case, dtype: str, target: str) -> None:
     assert case.kernel in LIMITS, "say in LIMITS what the new op does at the infinities"
     kind = DTYPES[dtype]
@@ -94,7 +96,9 @@ def test_signed_zero(case: Case, dtype: str, target: str) -> None:
     y = run(case, "value", zeros, zeros)
     if case.exact(np.zeros(1), dtype)[0] == 0:
         numerics.assert_same_bits(y, zeros, f"{case}: an op with f(0) = 0 keeps the sign of zero")
-    numerics.assert_same_bits(run(case, "grad", np.ones_like(zeros), zeros)[:1], run(case, "grad", np.ones_like(zeros), zeros)[1:])
+    numerics.assert_same_bits(
+        run(case, "grad", np.ones_like(zeros), zeros)[:1], run(case, "grad", np.ones_like(zeros), zeros)[1:]
+    )
 
 
 @FLOATS
@@ -105,11 +109,15 @@ def test_subnormals_are_kept(case: Case, dtype: str, target: str) -> None:
     for sign in (x, -x):
         wide = sign.astype(numerics.EXTENDED)
         exact = case.exact(wide if case.kernel not in {"gelu", "gelu_tanh"} else sign.astype(np.float64), dtype)
-        numerics.assert_within(run(case, "value", sign, sign), exact, max(0.5001, numerics.bound(case.op.ulp, dtype)), dtype, x=sign)
+        numerics.assert_within(
+            run(case, "value", sign, sign), exact, max(0.5001, numerics.bound(case.op.ulp, dtype)), dtype, x=sign
+        )
     dy = x
     one = np.ones_like(dy)
     slope = case.slope(np.ones(1), dtype)[0]
-    numerics.assert_within(run(case, "grad", dy, one), dy.astype(np.float64) * slope, 1.0, dtype, x=dy, hint=f"{case}: subnormal dy")
+    numerics.assert_within(
+        run(case, "grad", dy, one), dy.astype(np.float64) * slope, 1.0, dtype, x=dy, hint=f"{case}: subnormal dy"
+    )
 
 
 KINKS = {  # the derivative at 0
@@ -118,7 +126,9 @@ KINKS = {  # the derivative at 0
 
 
 @FLOATS
-@pytest.mark.parametrize("case", [c for c in MAP_CASES if not any(isinstance(v, float) for v in c.params.values())], ids=str)
+@pytest.mark.parametrize(
+    "case", [c for c in MAP_CASES if not any(isinstance(v, float) for v in c.params.values())], ids=str
+)
 def test_derivative_at_zero(case: Case, dtype: str) -> None:
     zero, one = np.zeros(3, DTYPES[dtype]), np.ones(3, DTYPES[dtype])
     assert np.all(run(case, "grad", one, zero) == DTYPES[dtype].type(KINKS[case.kernel]))
@@ -144,7 +154,9 @@ def test_measured_edges(name: str) -> None:
 
 def test_negative_and_zero_slopes() -> None:
     x = np.array([-INF, -2.0, -0.0, 0.0, 2.0, INF, NAN], np.float32)
-    numerics.assert_same_bits(dk.leaky_relu(x, -0.5)[1:], np.array([1.0, 0.0, -0.0, 2.0, INF, NAN], np.float32), "slope -0.5")
+    numerics.assert_same_bits(
+        dk.leaky_relu(x, -0.5)[1:], np.array([1.0, 0.0, -0.0, 2.0, INF, NAN], np.float32), "slope -0.5"
+    )
     assert np.isnan(dk.leaky_relu(x, 0.0)[0])  # -inf * 0, as the definition says
     assert dk.leaky_relu(x[1:6], 0.0).tolist() == [0, 0, 0, 2, INF]
     assert dk.elu(x, 0.0)[4] == 2.0
@@ -189,7 +201,7 @@ def test_mxcsr_is_left_alone(threads: None, target: str) -> None:
 def test_empty_arrays(dtype: str, target: str) -> None:
     for shape in ((0,), (0, 3), (3, 0), (2, 0, 4)):
         for call in calls(DTYPES[dtype], (2, 2)):
-            if "dy" in call.arrays and call.arrays["dy"].ndim == 0 or "target" in call.arrays:
+            if "target" in call.arrays:
                 continue  # losses: below
             empty = {k: np.empty(shape, a.dtype) for k, a in call.arrays.items()}
             result = call(**empty)
@@ -255,7 +267,9 @@ def test_no_classes() -> None:
 def test_special_rows(op: Any, columns: int, dtype: str, target: str) -> None:
     kind = DTYPES[dtype]
     ordinary = np.linspace(-1, 1, columns).astype(kind)
-    rows = np.stack([ordinary, np.full(columns, -INF), np.full(columns, INF), np.full(columns, NAN), ordinary, ordinary, ordinary]).astype(kind)
+    rows = np.stack(
+        [ordinary, np.full(columns, -INF), np.full(columns, INF), np.full(columns, NAN), ordinary, ordinary, ordinary]
+    ).astype(kind)
     rows[4, columns // 2], rows[5, columns // 2] = NAN, INF
     y = op(rows)
     numerics.assert_same_bits(y[[0, 6]], op(rows[[0, 6]]), "neighbors of bad rows")
@@ -310,9 +324,13 @@ def test_ignored_rows(case: LossCase, dtype: str, target: str, rng: np.random.Ge
     few, few_grad = case.op.value_and_grad(x[kept], t[kept], **options)
     numerics.assert_same_bits(grad[kept], few_grad, str(case))
     numerics.assert_same_bits(grad[[1, 3, 4]], np.zeros((3, 7), DTYPES[dtype]), str(case))
-    np.testing.assert_allclose(value[kept] if value.ndim else value, few, rtol=1e-6)  # the zeros change the order of a sum
+    np.testing.assert_allclose(
+        value[kept] if value.ndim else value, few, rtol=1e-6
+    )  # the zeros change the order of a sum
     dy = np.full_like(value, NAN)
-    numerics.assert_same_bits(case.op.backward(dy, x, t, **options)[[1, 3, 4]], np.zeros((3, 7), DTYPES[dtype]), f"{case}: NaN upstream")
+    numerics.assert_same_bits(
+        case.op.backward(dy, x, t, **options)[[1, 3, 4]], np.zeros((3, 7), DTYPES[dtype]), f"{case}: NaN upstream"
+    )
     in_place = x.copy()
     numerics.assert_same_bits(case.op.value_and_grad(in_place, t, **options, out=in_place)[1], grad, f"{case} in place")
 
@@ -369,7 +387,9 @@ def test_dropout_edges(op: Any, dtype: str, target: str) -> None:
     dropped = op.reference(np.ones(x.shape), 0.5, seed=3) == 0
     numerics.assert_same_bits(y[dropped], np.zeros(dropped.sum(), x.dtype), "dropped elements are exactly 0")
     with np.errstate(over="ignore", invalid="ignore"):
-        numerics.assert_same_bits(y[~dropped], (2 * x.astype(np.float64)).astype(x.dtype)[~dropped], "kept ones are doubled")
+        numerics.assert_same_bits(
+            y[~dropped], (2 * x.astype(np.float64)).astype(x.dtype)[~dropped], "kept ones are doubled"
+        )
 
 
 @pytest.fixture(autouse=True)

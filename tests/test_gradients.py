@@ -44,7 +44,9 @@ def test_from_y_as_good_as_y(case: Case, dtype: str, target: str, rng: np.random
     exact = dy.astype(wide) * cases.DERIVATIVE_FROM_Y[case.op.__name__](y.astype(wide), **params)
     # y + alpha is rounded after it may have cancelled: the unit is the ULP of its larger term
     scale = np.maximum(np.abs(exact), np.abs(dy.astype(wide)) * np.spacing(params.get("alpha", 0.0) / 2))
-    numerics.assert_within(got, exact, numerics.bound(case.op.backward.ulp, dtype), dtype, x=y, hint=f"{case} from y", scale=scale)
+    numerics.assert_within(
+        got, exact, numerics.bound(case.op.backward.ulp, dtype), dtype, x=y, hint=f"{case} from y", scale=scale
+    )
     eps = 2.0 ** -numerics.MANTISSA[dtype]
     from_x = case.passes()["grad"](dy, x).astype(np.float64)
     largest = max(1.0, *(v for v in params.values() if isinstance(v, float)), 1.0)
@@ -79,7 +81,9 @@ def test_rows_in_ulp(op: Any, columns: int, dtype: str, target: str, rng: np.ran
     exact = ROW_BACKWARD[op.__name__](dy.astype(wide), y.astype(wide))
     terms = np.abs(dy.astype(wide)) * (np.abs(y.astype(wide)) if op.__name__ == "softmax" else 1)
     scale = np.maximum(np.max(np.abs(exact), axis=-1, keepdims=True), np.max(terms, axis=-1, keepdims=True))
-    numerics.assert_within(op.backward(dy, y), exact, numerics.bound(op.backward.ulp, dtype), dtype, hint=op.__name__, scale=scale)
+    numerics.assert_within(
+        op.backward(dy, y), exact, numerics.bound(op.backward.ulp, dtype), dtype, hint=op.__name__, scale=scale
+    )
 
 
 @pytest.mark.parametrize("case", LOSS_CASES, ids=str)
@@ -105,7 +109,12 @@ def test_random(op: Any, target: str, rng: np.random.Generator) -> None:
 def test_a_composition() -> None:
     """A small network of every kind of op, differentiated by hand, against differences of its definitions."""
     rng = np.random.default_rng(21)
-    w1, w2, x, t = rng.standard_normal((5, 8)), rng.standard_normal((8, 4)), rng.standard_normal((6, 5)), np.array([0, 1, 2, 3, 0, 1])
+    w1, w2, x, t = (
+        rng.standard_normal((5, 8)),
+        rng.standard_normal((8, 4)),
+        rng.standard_normal((6, 5)),
+        np.array([0, 1, 2, 3, 0, 1]),
+    )
 
     def loss(w: np.ndarray) -> Any:
         hidden = dk.dropout.reference(dk.gelu.reference(x @ w), 0.25, seed=4)

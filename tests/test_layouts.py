@@ -186,11 +186,15 @@ def test_losses(case: LossCase, dtype: str, rng: np.random.Generator) -> None:
         numerics.assert_same_bits(op(placed, target, **options), value, f"{case} {layout}")
         for got, want in zip(op.value_and_grad(placed, target, **options), (value, grad), strict=True):
             numerics.assert_same_bits(got, want, f"{case} {layout}")
-        numerics.assert_same_bits(op.backward(dy.copy(order="F"), placed, target, **options), back, f"{case} {layout} backward")
+        numerics.assert_same_bits(
+            op.backward(dy.copy(order="F"), placed, target, **options), back, f"{case} {layout} backward"
+        )
         out = LAYOUTS[layout](x)
         numerics.assert_same_bits(op.value_and_grad(x, t, **options, out=out)[1], grad, f"{case} out {layout}")
         numerics.assert_same_bits(out, grad, f"{case} out {layout}")
-        numerics.assert_same_bits(op.value_and_grad(placed, t, **options, out=placed)[0], value, f"{case} in place {layout}")
+        numerics.assert_same_bits(
+            op.value_and_grad(placed, t, **options, out=placed)[0], value, f"{case} in place {layout}"
+        )
         numerics.assert_same_bits(placed, grad, f"{case} in place {layout}")
 
 

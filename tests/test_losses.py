@@ -61,7 +61,9 @@ def test_reductions_agree(op: Any, target: str, rng: np.random.Generator) -> Non
     each = op(x, t, reduction="none")
     np.testing.assert_allclose(op(x, t, reduction="sum"), each.sum(), rtol=1e-14)
     np.testing.assert_allclose(op(x, t), each.mean(), rtol=1e-14)
-    np.testing.assert_allclose(op.value_and_grad(x, t)[1] * each.size, op.value_and_grad(x, t, reduction="sum")[1], rtol=1e-14)
+    np.testing.assert_allclose(
+        op.value_and_grad(x, t)[1] * each.size, op.value_and_grad(x, t, reduction="sum")[1], rtol=1e-14
+    )
 
 
 def test_mse_gradient_is_exactly_rounded(rng: np.random.Generator) -> None:
@@ -83,7 +85,9 @@ def test_one_hot_probabilities_are_class_ids(rng: np.random.Generator) -> None:
 def test_adding_a_constant_to_a_row_changes_nothing(rng: np.random.Generator) -> None:
     x = rng.integers(-8, 8, (20, 9)).astype(np.float32)  # exact sums
     y = rng.integers(0, 9, 20)
-    for got, want in zip(dk.cross_entropy.value_and_grad(x + 1000, y), dk.cross_entropy.value_and_grad(x, y), strict=True):
+    for got, want in zip(
+        dk.cross_entropy.value_and_grad(x + 1000, y), dk.cross_entropy.value_and_grad(x, y), strict=True
+    ):
         numerics.assert_same_bits(got, want)
     numerics.assert_same_bits(dk.softmax(x - 500), dk.softmax(x))
 
@@ -110,7 +114,9 @@ OPTIONS: dict[str, list[Any]] = {
 @pytest.mark.torch
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("shape", [(6, 5), (5,), (4, 5, 3), (3, 5, 2, 4), (2, 5, 3, 2, 2)])
-def test_cross_entropy_against_pytorch(shape: tuple[int, ...], soft: bool, target: str, rng: np.random.Generator) -> None:
+def test_cross_entropy_against_pytorch(
+    shape: tuple[int, ...], soft: bool, target: str, rng: np.random.Generator
+) -> None:
     """All combinations of all options, values and gradients, 1-D to 5-D."""
     import torch
 
@@ -135,7 +141,9 @@ def test_cross_entropy_against_pytorch(shape: tuple[int, ...], soft: bool, targe
         if weight is None and not soft and np.all(np.asarray(t) == options["ignore_index"]):
             continue  # all ignored: NaN mean in both, see test_edges.py
         np.testing.assert_allclose(grad, input_.grad.numpy(), rtol=1e-11, atol=1e-14, err_msg=str(mine))
-        np.testing.assert_allclose(dk.cross_entropy.reference(x, t, **mine), got, rtol=1e-12, atol=1e-14, err_msg=str(mine))
+        np.testing.assert_allclose(
+            dk.cross_entropy.reference(x, t, **mine), got, rtol=1e-12, atol=1e-14, err_msg=str(mine)
+        )
 
 
 @pytest.mark.torch

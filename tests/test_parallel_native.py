@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
-POOL, CASES = ROOT / "cpp/parallel.cpp", ROOT / "tests/cpp/test_parallel.cpp"
+POOL, CPUS, CASES = ROOT / "cpp/parallel.cpp", ROOT / "cpp/cpus.cpp", ROOT / "tests/cpp/test_parallel.cpp"
 BUILDS = {
     "plain": ["-O2"],
     "condvar": ["-O2", "-DDLK_NO_FUTEX"],  # what a system other than Linux gets
@@ -47,7 +47,7 @@ pytestmark = pytest.mark.skipif(
 def compiled(output: Path, *arguments: str | Path) -> Path:
     """Compiles the pool and what `arguments` name into `output`; fails with the compiler's words."""
     flags = ["-std=c++17", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]
-    command = ["g++", *flags, POOL, *arguments, "-o", output]
+    command = ["g++", *flags, POOL, CPUS, *arguments, "-o", output]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return output

@@ -68,9 +68,13 @@ def test_all_65536(case: Case, dtype: str, target: str) -> None:
     x = numerics.all_values(dtype, finite=True)  # infinities and NaN: test_edges.py
     wide = x.astype(np.float64)
     value = run(case, "value", x, x)
-    numerics.assert_within(value, case.exact(wide, dtype), numerics.bound(case.op.ulp, dtype), dtype, x=x, hint=f"{case}")
+    numerics.assert_within(
+        value, case.exact(wide, dtype), numerics.bound(case.op.ulp, dtype), dtype, x=x, hint=f"{case}"
+    )
     slope = run(case, "grad", np.ones_like(x), x)
-    numerics.assert_within(slope, case.slope(wide, dtype), numerics.bound(case.op.backward.ulp, dtype), dtype, x=x, hint=f"{case}.grad")
+    numerics.assert_within(
+        slope, case.slope(wide, dtype), numerics.bound(case.op.backward.ulp, dtype), dtype, x=x, hint=f"{case}.grad"
+    )
 
 
 @pytest.mark.parametrize("dtype", HALF)
@@ -113,7 +117,14 @@ def from_mpmath(f: Any, x: np.ndarray, params: dict[str, Any]) -> np.ndarray:
 def test_float64_against_mpmath(case: Case) -> None:
     rng = np.random.default_rng(7)
     low, high = case.op.domain
-    x = np.concatenate([rng.uniform(low, high, 300), rng.uniform(-3, 3, 200), np.geomspace(1e-300, high, 60), -np.geomspace(1e-300, -low, 60)])
+    x = np.concatenate(
+        [
+            rng.uniform(low, high, 300),
+            rng.uniform(-3, 3, 200),
+            np.geomspace(1e-300, high, 60),
+            -np.geomspace(1e-300, -low, 60),
+        ]
+    )
     params = case.rounded_params("float64")
     y = from_mpmath(MP[case.kernel], x, params)
     numerics.assert_within(run(case, "value", x, x), y, case.op.ulp, "float64", x=x, hint=f"{case}")
@@ -144,13 +155,20 @@ def worst(case: Case, value: Any, slope: Any, x: np.ndarray) -> tuple[float, flo
         piece = x[first : first + PIECE]
         wide = piece.astype(np.float64)
         y, dx = case.exact(wide, "float32"), case.slope(wide, "float32")
-        errors.append((numerics.ulp_error(value(piece), y, "float32").max(), numerics.ulp_error(slope(piece), dx, "float32").max()))
+        errors.append(
+            (
+                numerics.ulp_error(value(piece), y, "float32").max(),
+                numerics.ulp_error(slope(piece), dx, "float32").max(),
+            )
+        )
     return tuple(np.max(errors, axis=0))  # type: ignore[return-value]
 
 
 @functools.cache
 def our_worst(case: Case) -> tuple[float, float]:
-    return worst(case, lambda x: run(case, "value", x, x), lambda x: run(case, "grad", np.ones_like(x), x), large(case.op.domain))
+    return worst(
+        case, lambda x: run(case, "value", x, x), lambda x: run(case, "grad", np.ones_like(x), x), large(case.op.domain)
+    )
 
 
 @pytest.mark.parametrize("case", MAP_CASES, ids=str)
@@ -166,7 +184,9 @@ FAITHFUL = 1.0  # below it, the result is one of the two neighbors of the exact 
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("case", [c for c in MAP_CASES if not any(isinstance(v, float) for v in c.params.values())], ids=str)
+@pytest.mark.parametrize(
+    "case", [c for c in MAP_CASES if not any(isinstance(v, float) for v in c.params.values())], ids=str
+)
 def test_never_worse_than_pytorch(case: Case) -> None:
     """Each op with its default numbers, in each variant; among faithful results there is no better and worse."""
     import torch

@@ -23,7 +23,9 @@ DEFAULTS = [c for c in MAP_CASES if not any(isinstance(v, float) for v in c.para
 
 
 def test_there_is_an_example_of_every_op() -> None:
-    names = {c.kernel for c in DEFAULTS} | {op.__name__ for op in dk.ops.registry.values() if op.kind in {"rows", "loss"}}
+    names = {c.kernel for c in DEFAULTS} | {
+        op.__name__ for op in dk.ops.registry.values() if op.kind in {"rows", "loss"}
+    }
     assert names <= set(ACTIVATIONS) | set(LOSSES)
 
 
@@ -68,7 +70,9 @@ def check_loss(op: Any, name: str, **options: Any) -> None:
     for function in (op, op.reference):
         np.testing.assert_allclose(function(x, t, **options), mean, **DIGITS)
         np.testing.assert_allclose(function(x, t, reduction="none", **options), example["none"], **DIGITS)
-        np.testing.assert_allclose(function(x, t, reduction="sum", **options), example.get("sum", np.sum(example["none"])), **DIGITS)
+        np.testing.assert_allclose(
+            function(x, t, reduction="sum", **options), example.get("sum", np.sum(example["none"])), **DIGITS
+        )
     value, grad = op.value_and_grad(x, t, **options)
     np.testing.assert_allclose(value, mean, **DIGITS)
     np.testing.assert_allclose(grad, example["grad_input_mean"], rtol=1e-12, atol=1e-16)
@@ -87,3 +91,40 @@ def test_cross_entropy(name: str, target: str) -> None:
     if params.get("weight") is not None:
         options["weight"] = np.array(params["weight"])
     check_loss(dk.cross_entropy, name, **options)
+
+
+# --- Philox4x32-10: the authors' known answers, seen through dropout's mask -----------------------------------------------
+
+PHILOX = json.loads((VECTORS / "schedules_rng_init.json").read_text())["philox4x32_10"]
+
+
+def reachable(example: dict[str, list[str]]) -> bool:
+    """Counters are (element / 4, offset): the first two words are small here."""
+    return int(example["counter"][1], 16) == 0 and int(example["counter"][0], 16) < 1000
+
+
+@pytest.mark.parametrize(
+    "example", [e for e in PHILOX if reachable(e)], ids=lambda e: "-".join([e["counter"][0], e["key"][0]])
+)
+def test_dropout_draws_philox(example: dict[str, list[str]], target: str) -> None:
+    """Word w keeps its element for p up to (w >> 8) / 2^24 exactly, and drops it from the next 24-bit number on."""
+    block, _, low, high = (int(c, 16) for c in example["counter"])
+    key = [int(k, 16) for k in example["key"]]
+    draw = {"seed": key[0] + (key[1] << 32), "offset": low + (high << 32)}
+    x = np.ones(4 * block + 4)
+    for lane, word in enumerate(example["output"]):
+        u = (int(word, 16) >> 8) / 2**24
+        for function in (dk.dropout, dk.dropout.backward, dk.dropout.reference):
+            assert function(x, u, **draw)[4 * block + lane] != 0
+            assert function(x, u + 2**-24, **draw)[4 * block + lane] == 0
+            assert function(x, u + 2**-30, **draw)[4 * block + lane] == 0
+
+
+def test_seed_and_offset_use_all_their_bits() -> None:
+    x = np.ones(1000)
+    masks = {
+        bytes(dk.dropout(x, seed=s, offset=o) == 0) for s in (0, 1, 2**32, 2**63 - 1) for o in (0, 1, 2**32, 2**62)
+    }
+    assert len(masks) == 16
+    for s, o in ((2**32 + 5, 7), (3, 2**40 + 1)):
+        assert np.array_equal(dk.dropout(x, seed=s, offset=o), dk.dropout.reference(x, seed=s, offset=o))

@@ -21,6 +21,7 @@ void init_runtime(py::module_& m) {
   m.def("stream_threshold", dlk::stream_threshold);
   m.def("register_cuda_target", [](const py::capsule& target) { dlk::register_cuda_target(target.get_pointer<const dlk::Target>()); });
   m.attr("compiler") = "GCC-compatible " __VERSION__;
+  m.attr("flags") = dlk::build_flags();
   m.attr("__version__") = DLK_VERSION;
 }
 

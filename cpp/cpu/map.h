@@ -11,8 +11,8 @@ DLK_BEGIN
 template <class F, class T>
 struct map_loop {
   using V = lanes<T>;
-  using In0 = typename F::template first<T>;
-  using Out = typename F::template result<T>;
+  using In0 = kept_t<F::wide_first, T>;
+  using Out = kept_t<F::wide_result, T>;
   static constexpr int width = lane<V>::size;
 
   const F f;

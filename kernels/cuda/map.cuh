@@ -35,8 +35,8 @@ DLK_DEVICE void consecutive_words(std::uint32_t (&word)[many], std::uint64_t see
 template <class F, class T>
 struct map_span {
   using S = compute_t<T>;
-  using In0 = typename F::template first<T>;
-  using Out = typename F::template result<T>;
+  using In0 = kept_t<F::wide_first, T>;
+  using Out = kept_t<F::wide_result, T>;
   static constexpr int P = kPacket<T>;
 
   F f;

@@ -6,15 +6,16 @@ DLK_BEGIN
 namespace math {
 
 // scale * (hi + lo) * unguard. The scale is a power of two held far above the subnormals; multiplying by unguard comes last, so that a
-// subnormal result is rounded once.
+// subnormal result is rounded once. Both are negative (the offset reaches the sign bit), which costs nothing and gives the zeros of
+// hinge_plus their signs whatever the sign of lo.
 template <class V>
 struct scaled {
   V scale, hi, lo;
 };
 template <class V>
-inline constexpr int guard_offset = is_f32<V> ? 127 + 64 : 1023 + 128;
+inline constexpr int guard_offset = is_f32<V> ? 256 + 127 + 64 : 2048 + 1023 + 128;
 template <class V>
-inline constexpr scalar_t<V> unguard = is_f32<V> ? scalar_t<V>(0x1p-64) : scalar_t<V>(0x1p-128);
+inline constexpr scalar_t<V> unguard = is_f32<V> ? scalar_t<V>(-0x1p-64) : scalar_t<V>(-0x1p-128);
 
 template <class V>
 DLK_FN V value(const scaled<V>& q) {

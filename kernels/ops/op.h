@@ -1,7 +1,6 @@
 // What every op struct shares: its hyper-parameters; and the passes that a loop can run over an elementwise op.
 // Hyper-parameters arrive as doubles and are rounded to the compute type where they are used.
 #pragma once
-#include "../dtype.h"
 #include "../lane.h"
 #include "../list.h"
 
@@ -22,23 +21,18 @@ struct params<0> {
   DLK_FN explicit params(const double*) {}
 };
 
-// Passes: y = op(x), dx = op.grad(dy, x), dx = op.grad_y(dy, y), and the two of a loss over storage type T. `first` and `result` are the
-// types of the first input and of the output: a loss and its upstream gradient are kept in the compute type, because a mean of bfloat16
-// losses would not be worth having.
+// Passes: y = op(x), dx = op.grad(dy, x), dx = op.grad_y(dy, y), and the two of a loss. wide_first and wide_result say that the first input
+// or the output is kept in the compute type and not in the storage type: a mean of bfloat16 losses would not be worth having.
 namespace pass {
 
 template <int Ins>
-struct like {
+struct takes {
   static constexpr int ins = Ins;
-  static constexpr bool random = false;
-  template <class T>
-  using first = T;
-  template <class T>
-  using result = T;
+  static constexpr bool random = false, wide_first = false, wide_result = false;
 };
 
 template <class Op>
-struct value : Op, like<1> {
+struct value : Op, takes<1> {
   static constexpr auto pass = "";
   using Op::Op;
   template <class V>
@@ -48,7 +42,7 @@ struct value : Op, like<1> {
 };
 
 template <class Op>
-struct grad : Op, like<2> {
+struct grad : Op, takes<2> {
   static constexpr auto pass = "grad";
   using Op::Op;
   template <class V>
@@ -58,7 +52,7 @@ struct grad : Op, like<2> {
 };
 
 template <class Op>
-struct grad_y : Op, like<2> {
+struct grad_y : Op, takes<2> {
   static constexpr auto pass = "grad_y";
   using Op::Op;
   template <class V>
@@ -71,11 +65,7 @@ template <class Op>
 struct loss : Op {
   static constexpr auto pass = "";
   static constexpr int ins = 2;
-  static constexpr bool random = false;
-  template <class T>
-  using first = T;
-  template <class T>
-  using result = compute_t<T>;
+  static constexpr bool random = false, wide_first = false, wide_result = true;
   using Op::Op;
   template <class V>
   DLK_FN V operator()(const V* in) const {
@@ -87,11 +77,7 @@ template <class Op>
 struct loss_grad : Op {
   static constexpr auto pass = "grad";
   static constexpr int ins = 3;
-  static constexpr bool random = false;
-  template <class T>
-  using first = compute_t<T>;
-  template <class T>
-  using result = T;
+  static constexpr bool random = false, wide_first = true, wide_result = false;
   using Op::Op;
   template <class V>
   DLK_FN V operator()(const V* in) const {

@@ -10,11 +10,7 @@ namespace ops {
 struct dropout : params<1> {  // p
   static constexpr auto name = "dropout", pass = "";
   static constexpr int ins = 1;
-  static constexpr bool random = true;
-  template <class T>
-  using first = T;
-  template <class T>
-  using result = T;
+  static constexpr bool random = true, wide_first = false, wide_result = false;
   std::uint32_t threshold;
 
   DLK_FN explicit dropout(const double* from) : params<1>(from), threshold(std::uint32_t(p[0] * 0x1p24)) {

@@ -243,6 +243,7 @@ def build_info() -> dict[str, Any]:
     return {
         "version": core.__version__,
         "compiler": core.compiler,
+        "flags": core.flags,
         "targets_built": core.built_targets(),
         "targets": core.supported_targets(),
         "target": core.target(),

@@ -58,6 +58,9 @@ class Optimizer:
             self._check(full)
             self.param_groups.append(full)
         self._params = [p for g in self.param_groups for p in g["params"]]
+        for i, p in enumerate(self._params):
+            if not hasattr(p, "shape") or not hasattr(p, "dtype"):
+                raise TypeError(f"{self.name}: params[{i}] must be a NumPy, CuPy, PyTorch or JAX array, got {type(p).__name__}.")
         self._steps = [0] * len(self._params)
         self._states: list[dict[str, Any]] = [
             {key: zeros_state(p) for key in self._keys(g)} for g in self.param_groups for p in g["params"]

@@ -5,6 +5,8 @@
 //   risky one)
 #include "../../cpp/parallel.h"
 
+#include "../../cpp/cpus.h"
+
 #include <dirent.h>
 #include <fenv.h>
 #include <sched.h>
