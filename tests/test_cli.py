@@ -72,7 +72,6 @@ def test_train_writes_what_it_says(tmp_path, capsys):
 def test_digits_reach_97_percent_with_the_defaults(tmp_path):
     _, result = train(tmp_path)
     assert result["test_accuracy"] >= 0.97
-    assert result["seconds"] < 60
 
 
 @needs_digits

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from . import _arrays
 from . import _core as core
+from ._docs import op_doc, pass_doc
 
 core._set_array_helpers(_arrays)
 
@@ -59,14 +59,26 @@ def _quiet(definition: Definition) -> Definition:
     return reference
 
 
-def _dress(call: Any, name: str, signature: inspect.Signature, doc: str, **facts: Any) -> Any:
+def _dress(call: Any, name: str, signature: inspect.Signature, doc: str, ulp: float) -> Any:
     call.__name__ = name.rpartition(".")[2]
     call.__qualname__ = name
     call.__module__ = "dlkernels"
-    call.__doc__ = textwrap.dedent(doc).strip()
+    call.__doc__ = doc
     call.__signature__ = signature
+    call.ulp = ulp
+    return call
+
+
+def _register(call: Any, definition: Definition, kind: str, ulp: float, source: str, **facts: Any) -> Any:
+    """Gives the compiled call everything that tests, benchmarks and documentation read of an op."""
+    name = definition.__name__
+    _dress(call, name, inspect.signature(definition), op_doc(definition.__doc__ or "", kind, ulp, source), ulp)
+    call.kind = kind
+    call.source = source
+    call.reference = _quiet(definition)
     for fact, value in facts.items():
         setattr(call, fact, value)
+    registry[name] = call
     return call
 
 
@@ -117,30 +129,20 @@ def map_op(
             dict(entries),
             y_needs_positive,
         )
-        _dress(
-            backward,
-            f"{name}.backward",
-            shape,
-            _BACKWARD.format(name=name, from_y=_FROM_Y if from_y else ""),
-            ulp=grad_ulp,
+        _dress(backward, f"{name}.backward", shape, pass_doc("map", name, grad_ulp, from_y=from_y), grad_ulp)
+        return _register(
+            call,
+            definition,
+            "map",
+            ulp,
+            source,
+            domain=domain,
+            from_y=from_y,
+            backward=backward,
+            variants=variants or {},
         )
-        _dress(
-            call, name, signature, definition.__doc__ or "", kind="map", ulp=ulp, source=source, domain=domain, from_y=from_y,
-            reference=_quiet(definition), backward=backward, variants=variants or {},
-        )  # fmt: skip
-        registry[name] = call
-        return call
 
     return decorate
-
-
-_BACKWARD = """
-dx, the gradient of {name} with respect to x: dy times the derivative, elementwise.
-
-dy and x are of one shape and dtype. {from_y}``out`` may be dy or x itself.
-Errors as for {name}.
-"""
-_FROM_Y = "Instead of x, the forward pass's output may be given as ``y=``. "
 
 
 def rows_op(*, ulp: float, grad_ulp: float, source: str, domain: tuple[float, float]) -> Callable[[Definition], Any]:
@@ -153,22 +155,10 @@ def rows_op(*, ulp: float, grad_ulp: float, source: str, domain: tuple[float, fl
         call = core._make_rows(name, _parameters(signature), name, "", ["x"], axis)
         shape = _signature(f"(dy, y, axis={axis}, *, out=None)")
         backward = core._make_rows(f"{name}.backward", _parameters(shape), name, "grad", ["dy", "y"], axis)
-        _dress(backward, f"{name}.backward", shape, _ROWS_BACKWARD.format(name=name), ulp=grad_ulp)
-        _dress(
-            call, name, signature, definition.__doc__ or "", kind="rows", ulp=ulp, source=source, domain=domain,
-            reference=_quiet(definition), backward=backward,
-        )  # fmt: skip
-        registry[name] = call
-        return call
+        _dress(backward, f"{name}.backward", shape, pass_doc("rows", name, grad_ulp), grad_ulp)
+        return _register(call, definition, "rows", ulp, source, domain=domain, backward=backward)
 
     return decorate
-
-
-_ROWS_BACKWARD = """
-dx, the gradient of {name} with respect to x, from the output y of the forward pass.
-
-dy and y are of one shape and dtype. ``out`` may be dy or y itself.
-"""
 
 
 def random_op(*, ulp: float, source: str) -> Callable[[Definition], Any]:
@@ -180,20 +170,10 @@ def random_op(*, ulp: float, source: str) -> Callable[[Definition], Any]:
         shape = _signature("(dy, p=0.5, *, seed, offset=0, out=None)")
         call = core._make_random(name, _parameters(signature), name, "x")
         backward = core._make_random(f"{name}.backward", _parameters(shape), name, "dy")
-        _dress(backward, f"{name}.backward", shape, _RANDOM_BACKWARD.format(name=name), ulp=ulp)
-        _dress(
-            call, name, signature, definition.__doc__ or "", kind="random", ulp=ulp, source=source, domain=(-100.0, 100.0),
-            reference=_quiet(definition), backward=backward,
-        )  # fmt: skip
-        registry[name] = call
-        return call
+        _dress(backward, f"{name}.backward", shape, pass_doc("random", name, ulp), ulp)
+        return _register(call, definition, "random", ulp, source, domain=(-100.0, 100.0), backward=backward)
 
     return decorate
-
-
-_RANDOM_BACKWARD = """
-dx, the gradient of {name} with respect to x: the same mask and scale applied to dy. ``out`` may be dy itself.
-"""
 
 
 def loss_op(*, ulp: float, grad_ulp: float, source: str, make: str = "") -> Callable[[Definition], Any]:
@@ -213,28 +193,20 @@ def loss_op(*, ulp: float, grad_ulp: float, source: str, make: str = "") -> Call
         call = build("", signature, "value")
         value_and_grad = build(".value_and_grad", both, "value_and_grad")
         backward = build(".backward", back, "backward")
-        _dress(value_and_grad, f"{name}.value_and_grad", both, _VALUE_AND_GRAD.format(name=name), ulp=grad_ulp)
-        _dress(backward, f"{name}.backward", back, _LOSS_BACKWARD.format(name=name), ulp=grad_ulp)
-        _dress(
-            call, name, signature, definition.__doc__ or "", kind="loss", ulp=ulp, source=source, domain=(-10.0, 10.0),
-            reference=_quiet(definition), backward=backward, value_and_grad=value_and_grad,
-        )  # fmt: skip
-        registry[name] = call
-        return call
+        _dress(value_and_grad, f"{name}.value_and_grad", both, pass_doc("value_and_grad", name, grad_ulp), grad_ulp)
+        _dress(backward, f"{name}.backward", back, pass_doc("loss", name, grad_ulp), grad_ulp)
+        return _register(
+            call,
+            definition,
+            "loss",
+            ulp,
+            source,
+            domain=(-10.0, 10.0),
+            backward=backward,
+            value_and_grad=value_and_grad,
+        )
 
     return decorate
-
-
-_VALUE_AND_GRAD = """
-(loss, dinput) in one pass: {name} and its gradient with respect to input.
-
-dinput has input's shape and dtype. ``out=`` receives it and may be input itself.
-"""
-_LOSS_BACKWARD = """
-dinput for an upstream gradient dy of the loss: a 0-d array for reduction "mean" and "sum", one value per row or element for "none".
-
-dy has the loss's dtype (float64 for float64 input, else float32). ``out=`` may be input itself.
-"""
 
 
 def build_info() -> dict[str, Any]:
