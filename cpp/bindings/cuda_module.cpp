@@ -11,8 +11,8 @@ namespace py = pybind11;
 
 namespace dlk {
 namespace cuda {
-extern const Target target;                      // kernels/cuda/target.cu
-int probe(int* devices, const char** text);      // kernels/cuda/probe.cu
+extern const Target target;                  // kernels/cuda/target.cu
+int probe(int* devices, const char** text);  // kernels/cuda/probe.cu
 int built_with();
 }  // namespace cuda
 }  // namespace dlk
@@ -24,13 +24,19 @@ std::string version(int v) { return std::to_string(v / 1000) + "." + std::to_str
 std::string explain(int code, const char* text) {
   const std::string cuda = version(dlk::cuda::built_with());
   switch (code) {
-    case 0: return "usable";
-    case 35: return "the NVIDIA driver is missing, or older than CUDA " + cuda + " needs. Install or update the driver.";
-    case 100: return "there is a driver, but no CUDA device that this process may see. Check nvidia-smi and CUDA_VISIBLE_DEVICES.";
+    case 0:
+      return "usable";
+    case 35:
+      return "the NVIDIA driver is missing, or older than CUDA " + cuda + " needs. Install or update the driver.";
+    case 100:
+      return "there is a driver, but no CUDA device that this process may see. Check nvidia-smi and "
+             "CUDA_VISIBLE_DEVICES.";
     case 209:
-      return "the device's architecture is not in this build (" DLK_CUDA_ARCHS "). Build for it: DLKERNELS_CUDA_ARCHS=native pip install "
+      return "the device's architecture is not in this build (" DLK_CUDA_ARCHS
+             "). Build for it: DLKERNELS_CUDA_ARCHS=native pip install "
              "--force-reinstall --no-binary dlkernels dlkernels";
-    default: return "CUDA error " + std::to_string(code) + ": " + text;
+    default:
+      return "CUDA error " + std::to_string(code) + ": " + text;
   }
 }
 
@@ -55,7 +61,9 @@ py::list archs() {
 }  // namespace
 
 PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
-  m.def("status", status, "Can the CUDA target run here? code 0: yes; 35: driver missing or too old; 100: no device; 209: built for others");
+  m.def("status", status,
+        "Can the CUDA target run here? code 0: yes; 35: driver missing or too old; 100: no device; 209: built for "
+        "others");
   m.def("target", [] { return py::capsule(&dlk::cuda::target, "dlkernels.target"); });
   m.attr("archs") = archs();
   m.attr("cuda_version") = version(dlk::cuda::built_with());

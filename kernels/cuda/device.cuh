@@ -105,7 +105,8 @@ struct block_cluster {
 // --- launches --------------------------------------------------------------------------------------------------------------
 
 struct device {
-  int cc, sms, shared_bytes;  // compute capability as in sm_90; multiprocessors; shared memory a thread block may ask for
+  int cc, sms,
+      shared_bytes;  // compute capability as in sm_90; multiprocessors; shared memory a thread block may ask for
 };
 inline device current_device() {
   int id = 0, major = 0, minor = 0, sms = 0, bytes = 0;
@@ -143,7 +144,8 @@ int launch(void (*kernel)(P...), std::int64_t blocks, int threads, extras more, 
     config.numAttrs = 1;
   }
   cudaError_t error = cudaSuccess;
-  if (more.shared_bytes > 0) error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, more.shared_bytes);
+  if (more.shared_bytes > 0)
+    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, more.shared_bytes);
   if (error == cudaSuccess) error = cudaLaunchKernelEx(&config, kernel, args...);
   cudaGetLastError();  // a failed launch must not be found again by somebody else's call
   return int(error);

@@ -9,7 +9,8 @@ DLK_BEGIN
 
 // The random words of elements index, index + 1, ... : four come from each counter, so a counter is computed once, not once an element.
 template <int many>
-DLK_DEVICE void consecutive_words(std::uint32_t (&word)[many], std::uint64_t seed, std::uint64_t offset, std::uint64_t index) {
+DLK_DEVICE void consecutive_words(std::uint32_t (&word)[many], std::uint64_t seed, std::uint64_t offset,
+                                  std::uint64_t index) {
   constexpr int counters = (many + 6) / 4;  // of elements that begin anywhere in a counter
   const int skip = int(index % 4);
   std::uint32_t all[4 * counters];
@@ -42,8 +43,8 @@ struct map_span {
   F f;
   const void* in[F::ins];
   Out* y;
-  std::int64_t n, head, packets;     // elements; of them before the first packet; whole packets
-  std::int64_t origin;               // index of element 0 in the whole array
+  std::int64_t n, head, packets;  // elements; of them before the first packet; whole packets
+  std::int64_t origin;            // index of element 0 in the whole array
   std::uint64_t seed, offset;
 
   DLK_DEVICE const In0* first() const { return static_cast<const In0*>(in[0]); }
@@ -104,7 +105,8 @@ struct map_span {
 template <class F, class T>
 __global__ void __launch_bounds__(kMapThreads) map_kernel(const map_span<F, T> __grid_constant__ a) {
   constexpr int many = packets_in_flight(F::ins);
-  const std::int64_t me = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x, all = std::int64_t(gridDim.x) * blockDim.x;
+  const std::int64_t me = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x,
+                     all = std::int64_t(gridDim.x) * blockDim.x;
   for (std::int64_t i = me; i < a.packets; i += many * all) a.template whole<many>(i, all);
   const std::int64_t skip = a.packets * a.P;
   for (std::int64_t i = me; i < a.n - skip; i += all) a.one(i < a.head ? i : i + skip);
@@ -127,7 +129,8 @@ int map(const MapArgs& a) {
   }
   const device d = current_device();
   const std::int64_t steps = s.packets > 0 ? ceil_div(s.packets, packets_in_flight(F::ins)) : a.n;
-  const std::int64_t blocks = at_most(ceil_div(steps, kMapThreads), std::int64_t(d.sms) * map_policy(d.cc).blocks_per_sm);
+  const std::int64_t blocks =
+      at_most(ceil_div(steps, kMapThreads), std::int64_t(d.sms) * map_policy(d.cc).blocks_per_sm);
   return launch(map_kernel<F, T>, blocks, kMapThreads, {}, a.queue, s);
 }
 
@@ -135,7 +138,8 @@ template <class L>
 struct map_table;
 template <class... F>
 struct map_table<list<F...>> {
-  static constexpr Entry<MapArgs> rows[] = {{F::name, F::pass, F::ins, F::count, {map<F, f32>, map<F, f64>, map<F, f16>, map<F, bf16>}}...};
+  static constexpr Entry<MapArgs> rows[] = {
+      {F::name, F::pass, F::ins, F::count, {map<F, f32>, map<F, f64>, map<F, f16>, map<F, bf16>}}...};
 };
 
 DLK_END

@@ -109,9 +109,11 @@ DLK_DEVICE typename Terms::S block_sum(const Terms& a, std::int64_t first, std::
 }
 
 template <class Terms>
-__global__ void __launch_bounds__(kReduceThreads) reduce_kernel(const Terms __grid_constant__ a, std::int64_t n, bool packets, typename Terms::S* partial) {
+__global__ void __launch_bounds__(kReduceThreads)
+    reduce_kernel(const Terms __grid_constant__ a, std::int64_t n, bool packets, typename Terms::S* partial) {
   using S = typename Terms::S;
-  const std::int64_t warp = (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp, warps = std::int64_t(gridDim.x) * blockDim.x / kWarp;
+  const std::int64_t warp = (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp,
+                     warps = std::int64_t(gridDim.x) * blockDim.x / kWarp;
   const S g = a.flowing_in();
   for (std::int64_t b = warp; b * kBlock < n; b += warps) {
     const std::int64_t first = b * kBlock, count = n - first < kBlock ? n - first : kBlock;
@@ -124,15 +126,17 @@ __global__ void __launch_bounds__(kReduceThreads) reduce_kernel(const Terms __gr
 template <class Terms>
 int reduce_with(const Terms& terms, const ReduceArgs& a) {
   const std::int64_t warps = a.n == 0 ? 1 : ceil_div(a.n, kBlock);
-  const std::int64_t blocks = at_most(ceil_div(warps * kWarp, kReduceThreads), std::int64_t(current_device().sms) * kReduceBlocksPerSm);
-  return launch(reduce_kernel<Terms>, blocks, kReduceThreads, {}, a.queue, terms, a.n, terms.packets(), static_cast<typename Terms::S*>(a.partial));
+  const std::int64_t blocks =
+      at_most(ceil_div(warps * kWarp, kReduceThreads), std::int64_t(current_device().sms) * kReduceBlocksPerSm);
+  return launch(reduce_kernel<Terms>, blocks, kReduceThreads, {}, a.queue, terms, a.n, terms.packets(),
+                static_cast<typename Terms::S*>(a.partial));
 }
 
 template <class Op, class T>
 int reduce(const ReduceArgs& a) {
   if (a.n == 0) return 0;
-  return reduce_with(loss_terms<Op, T>{Op(a.params), static_cast<const T*>(a.in[0]), static_cast<const T*>(a.in[1]), static_cast<T*>(a.out), a.upstream,
-                                       a.divisor, a.count},
+  return reduce_with(loss_terms<Op, T>{Op(a.params), static_cast<const T*>(a.in[0]), static_cast<const T*>(a.in[1]),
+                                       static_cast<T*>(a.out), a.upstream, a.divisor, a.count},
                      a);
 }
 template <class S>
@@ -169,7 +173,8 @@ __global__ void __launch_bounds__(kLabelThreads) label_kernel(const LabelArgs __
       for (int r = 0; r < kHeld; ++r) {
         const std::int64_t row = i + lane_of<1>(r, lane_id());
         if (row >= a.n) continue;
-        const std::int64_t y = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[row] : static_cast<const std::int32_t*>(a.label)[row];
+        const std::int64_t y = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[row]
+                                                  : static_cast<const std::int32_t*>(a.label)[row];
         if (y == a.ignore) continue;
         if (y < 0 || y >= a.classes) {
           bad = row < bad ? row : bad;
@@ -221,6 +226,7 @@ struct reduce_table<list<Op...>> {
       {Op::name, "", 2, Op::count, {reduce<Op, f32>, reduce<Op, f64>, reduce<Op, f16>, reduce<Op, bf16>}}...};
 };
 
-inline constexpr Entry<LabelArgs> label_rows[] = {{"labels", "", 1, 0, {labels<f32>, labels<f64>, labels<f16>, labels<bf16>}}};
+inline constexpr Entry<LabelArgs> label_rows[] = {
+    {"labels", "", 1, 0, {labels<f32>, labels<f64>, labels<f16>, labels<bf16>}}};
 
 DLK_END

@@ -30,7 +30,7 @@ struct row_tile {
   static constexpr int P = kPacket<T>, lanes = kLanes / N;
 
   const row_call<Op>& c;
-  S* const x;             // input j begins at x + j * c.held
+  S* const x;  // input j begins at x + j * c.held
   const int thread;
   std::int64_t first = 0;  // column of the row at which the tile begins
   int n = 0;               // columns of the tile, <= 0 for none
@@ -70,7 +70,9 @@ struct row_tile {
     return best;
   }
 
-  DLK_DEVICE S weight(int i) const { return c.a.weight == nullptr ? S(1) : to_compute(static_cast<const T*>(c.a.weight)[first + i]); }
+  DLK_DEVICE S weight(int i) const {
+    return c.a.weight == nullptr ? S(1) : to_compute(static_cast<const T*>(c.a.weight)[first + i]);
+  }
 
   // Adds up the terms of this thread's lanes; keeps the first terms.
   template <class Row>
@@ -236,7 +238,8 @@ struct group_team {
 #pragma unroll
     for (int k = 0; k < Op::sums; ++k) {
       row.sum[k] = tile_sum(k);
-      if (!alone && warp() % kGroupWarps == 0 && lane_id() < cluster.size) *cluster.peer(&shared.inbox[k][first_tile()], lane_id()) = row.sum[k];
+      if (!alone && warp() % kGroupWarps == 0 && lane_id() < cluster.size)
+        *cluster.peer(&shared.inbox[k][first_tile()], lane_id()) = row.sum[k];
     }
     if (alone) return;
     cluster.meet();
@@ -284,7 +287,8 @@ DLK_DEVICE void run_row(const row_call<Op>& c, Team& team, std::int64_t r) {
   ops::label_of<S> right{S(0), S(1)};
   std::int64_t label = -1;
   if constexpr (Op::labelled) {
-    label = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[r] : static_cast<const std::int32_t*>(a.label)[r];
+    label = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[r]
+                               : static_cast<const std::int32_t*>(a.label)[r];
     if (label == a.ignore) {
       if (value != nullptr && team.leads()) *value = S(0);
       for (std::int64_t i = mine; y != nullptr && i < tiles; i += step) {
@@ -340,7 +344,8 @@ DLK_DEVICE void run_row(const row_call<Op>& c, Team& team, std::int64_t r) {
     if (!adding) break;
     if (reload) team.finish(tiles, row);
     if constexpr (Op::loss) {
-      row.upstream = (a.upstream == nullptr ? S(1) : static_cast<const S*>(a.upstream)[r * a.upstream_step]) / divisor<S>(a);
+      row.upstream =
+          (a.upstream == nullptr ? S(1) : static_cast<const S*>(a.upstream)[r * a.upstream_step]) / divisor<S>(a);
       if (right.x != right.x) row.sum[0] = right.x;
       const S v = c.op.finish(row, right);
       if (value != nullptr && team.leads()) *value = v;
@@ -352,7 +357,8 @@ DLK_DEVICE void run_row(const row_call<Op>& c, Team& team, std::int64_t r) {
 }
 
 template <class Op, class T>
-__global__ void __launch_bounds__(kRowWarpThreads, sizeof(T) == 8 ? 2 : 4) row_warp_kernel(const row_call<Op> __grid_constant__ c) {
+__global__ void __launch_bounds__(kRowWarpThreads, sizeof(T) == 8 ? 2 : 4)
+    row_warp_kernel(const row_call<Op> __grid_constant__ c) {
   warp_team<Op, T> team;
   for (std::int64_t r = team.first_row(); r < c.a.rows; r += team.row_step()) run_row<Op, T>(c, team, r);
 }
@@ -382,7 +388,8 @@ int rows(const RowArgs& a) {
     constexpr int warps = kRowWarpThreads / kWarp;
     c.held = int(ceil_div(a.cols, kLanes) * kLanes);
     const std::int64_t blocks = at_most(ceil_div(a.rows, warps), std::int64_t(d.sms) * policy.blocks_per_sm);
-    return launch(row_warp_kernel<Op, T>, blocks, kRowWarpThreads, {1, warps * Op::ins * c.held * int(sizeof(S))}, a.queue, c);
+    return launch(row_warp_kernel<Op, T>, blocks, kRowWarpThreads, {1, warps * Op::ins * c.held * int(sizeof(S))},
+                  a.queue, c);
   }
   const std::int64_t tiles = ceil_div(a.cols, kBlock);
   constexpr int bytes = Op::ins * int(kBlock) * int(sizeof(S)), fixed = int(sizeof(group_shared<S, Op::sums>));
@@ -398,9 +405,12 @@ template <class L>
 struct row_table;
 template <class... Op>
 struct row_table<list<Op...>> {
-  static constexpr Entry<RowArgs> rows[] = {
-      {Op::name, Op::pass, Op::ins, Op::count, {dlk::DLK_TARGET::rows<Op, f32>, dlk::DLK_TARGET::rows<Op, f64>, dlk::DLK_TARGET::rows<Op, f16>,
-                                               dlk::DLK_TARGET::rows<Op, bf16>}}...};
+  static constexpr Entry<RowArgs> rows[] = {{Op::name,
+                                             Op::pass,
+                                             Op::ins,
+                                             Op::count,
+                                             {dlk::DLK_TARGET::rows<Op, f32>, dlk::DLK_TARGET::rows<Op, f64>,
+                                              dlk::DLK_TARGET::rows<Op, f16>, dlk::DLK_TARGET::rows<Op, bf16>}}...};
 };
 
 DLK_END

@@ -26,12 +26,13 @@ constexpr int kLabelThreads = 1024;
 // Rows live in shared memory: short ones belong to a warp; longer ones to groups of 128 threads with a canonical block of 4,096 columns
 // (16 KB of float32) each. A row is resident (read once) while it has no more blocks than groups, over all thread blocks of a cluster.
 struct RowPolicy {
-  int warp_columns;   // rows up to this length belong to a warp
-  int cluster;        // thread blocks that may share a row through distributed shared memory; 1: there is none before sm_90
+  int warp_columns;  // rows up to this length belong to a warp
+  int cluster;  // thread blocks that may share a row through distributed shared memory; 1: there is none before sm_90
   int blocks_per_sm;  // upper bound of the grid; a team then loops
 };
 constexpr RowPolicy row_policy(int cc) {
-  if (cc >= 90) return {1024, 8, 16};  // 8 is the largest portable cluster; 16 needs an opt-in that nobody has measured here
+  if (cc >= 90)
+    return {1024, 8, 16};  // 8 is the largest portable cluster; 16 needs an opt-in that nobody has measured here
   return {1024, 1, 16};
 }
 constexpr int kRowWarpThreads = 128;

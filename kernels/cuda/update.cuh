@@ -68,7 +68,8 @@ __global__ void __launch_bounds__(kMapThreads) update_kernel(const update_batch<
   const Chunk& c = b.chunk[blockIdx.x / b.parts];
   const Op op = reinterpret_cast<const Op*>(b.op)[c.group];
   const update_chunk<Op, T> u{op, c};
-  const std::int64_t me = std::int64_t(blockIdx.x % b.parts) * blockDim.x + threadIdx.x, all = std::int64_t(b.parts) * blockDim.x;
+  const std::int64_t me = std::int64_t(blockIdx.x % b.parts) * blockDim.x + threadIdx.x,
+                     all = std::int64_t(b.parts) * blockDim.x;
   const std::int64_t lead = u.head(), head = lead < 0 ? 0 : lead, packets = lead < 0 ? 0 : (c.n - head) / u.P;
   for (std::int64_t i = me; i < packets; i += all) u.whole(head + i * u.P);
   const std::int64_t skip = packets * u.P;
@@ -119,7 +120,8 @@ template <class L>
 struct update_table;
 template <class... Op>
 struct update_table<list<Op...>> {
-  static constexpr Entry<UpdateArgs> rows[] = {{Op::name, "", Op::states, Op::count, {update<Op, f32>, update<Op, f64>, update<Op, f16>, update<Op, bf16>}}...};
+  static constexpr Entry<UpdateArgs> rows[] = {
+      {Op::name, "", Op::states, Op::count, {update<Op, f32>, update<Op, f64>, update<Op, f16>, update<Op, bf16>}}...};
 };
 
 DLK_END

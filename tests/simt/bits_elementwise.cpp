@@ -21,7 +21,9 @@ void map_call(int index, Dtype d, std::int64_t n, int offset, bool mixed, bool i
   Twin out(loss && !grad ? compute_type(d) : d, n, mixed ? (offset + 5) % 17 : offset, Values::tame);
   if (in_place && loss && !grad) return;  // another type
   Twin& result = in_place ? in.back() : out;
-  const std::int64_t first = random_below(2) == 0 ? random_below(9) : (std::int64_t(1) << 34) - random_below(40);  // counters carry into 64 bits
+  const std::int64_t first = random_below(2) == 0
+                                 ? random_below(9)
+                                 : (std::int64_t(1) << 34) - random_below(40);  // counters carry into 64 bits
   for (Side s : {on_cpu, on_cuda}) {
     dlk::MapArgs a{};
     a.n = n;
@@ -34,8 +36,9 @@ void map_call(int index, Dtype d, std::int64_t n, int offset, bool mixed, bool i
     const int error = target_of(s).map->entry[index].run[int(d)](a);
     expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
   }
-  const std::string call = std::string("map ") + e.name + "." + e.pass + " " + dtype_name[int(d)] + " n=" + std::to_string(n) +
-                           " offset=" + std::to_string(offset) + (mixed ? " mixed" : "") + (in_place ? " in place" : "");
+  const std::string call = std::string("map ") + e.name + "." + e.pass + " " + dtype_name[int(d)] +
+                           " n=" + std::to_string(n) + " offset=" + std::to_string(offset) + (mixed ? " mixed" : "") +
+                           (in_place ? " in place" : "");
   expect_same(result, call, "out");
   for (Twin& t : in) expect_same(t, call, "in");
   expect_no_reports(call);
@@ -80,10 +83,12 @@ void update_call(int index, Dtype d, const std::vector<std::int64_t>& lengths, i
     const int error = target_of(s).update->entry[index].run[int(d)](a);
     expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
   }
-  const std::string call = std::string("update ") + e.name + " " + dtype_name[int(d)] + " chunks=" + std::to_string(lengths.size()) +
-                           " n=" + std::to_string(lengths[0]) + " offset=" + std::to_string(offset) + (mixed ? " mixed" : "");
+  const std::string call = std::string("update ") + e.name + " " + dtype_name[int(d)] +
+                           " chunks=" + std::to_string(lengths.size()) + " n=" + std::to_string(lengths[0]) +
+                           " offset=" + std::to_string(offset) + (mixed ? " mixed" : "");
   for (std::vector<Twin>& t : tensor) {
-    for (std::size_t k = 0; k < t.size(); ++k) expect_same(t[k], call, k == 0 ? "parameter" : k == 1 ? "gradient" : "state");
+    for (std::size_t k = 0; k < t.size(); ++k)
+      expect_same(t[k], call, k == 0 ? "parameter" : k == 1 ? "gradient" : "state");
   }
   expect_no_reports(call);
 }

@@ -9,7 +9,8 @@ void loss_call(int index, Dtype d, std::int64_t n, int offset, bool mixed, bool 
   const dlk::Entry<dlk::ReduceArgs>& e = dlk::cpu::target.reduce->entry[index];
   const Dtype s_type = compute_type(d);
   Twin p(d, n, offset, v), t(d, n, mixed ? offset + 3 : offset, v), dx(d, n, mixed ? offset + 1 : offset, Values::tame);
-  Twin partial(s_type, blocks(n), 0, Values::tame), upstream(s_type, 1, 0, Values::tame), divisor(s_type, 1, 0, Values::positive);
+  Twin partial(s_type, blocks(n), 0, Values::tame), upstream(s_type, 1, 0, Values::tame),
+      divisor(s_type, 1, 0, Values::positive);
   for (Side s : {on_cpu, on_cuda}) {
     dlk::ReduceArgs a{};
     a.n = n;
@@ -23,8 +24,9 @@ void loss_call(int index, Dtype d, std::int64_t n, int offset, bool mixed, bool 
     const int error = target_of(s).reduce->entry[index].run[int(d)](a);
     expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
   }
-  const std::string call = std::string("reduce ") + e.name + " " + dtype_name[int(d)] + " n=" + std::to_string(n) + " offset=" + std::to_string(offset) +
-                           (mixed ? " mixed" : "") + (with_grad ? " with gradient" : "");
+  const std::string call = std::string("reduce ") + e.name + " " + dtype_name[int(d)] + " n=" + std::to_string(n) +
+                           " offset=" + std::to_string(offset) + (mixed ? " mixed" : "") +
+                           (with_grad ? " with gradient" : "");
   expect_same(partial, call, "partial");
   expect_same(dx, call, "gradient");
   expect_same(p, call, "input");
@@ -33,7 +35,8 @@ void loss_call(int index, Dtype d, std::int64_t n, int offset, bool mixed, bool 
 
 void sum_call(Dtype d, std::int64_t n, int offset, Values v, bool own_divisor) {
   const Dtype s_type = compute_type(d);
-  Twin x(s_type, n, offset, v), partial(s_type, n == 0 ? 1 : blocks(n), 0, Values::tame), divisor(s_type, 1, 0, Values::positive);
+  Twin x(s_type, n, offset, v), partial(s_type, n == 0 ? 1 : blocks(n), 0, Values::tame),
+      divisor(s_type, 1, 0, Values::positive);
   for (Side s : {on_cpu, on_cuda}) {
     dlk::ReduceArgs a{};
     a.n = n;
@@ -43,7 +46,8 @@ void sum_call(Dtype d, std::int64_t n, int offset, Values v, bool own_divisor) {
     a.count = 3;
     target_of(s).reduce->entry[0].run[int(d)](a);
   }
-  const std::string call = std::string("sum ") + dtype_name[int(d)] + " n=" + std::to_string(n) + " offset=" + std::to_string(offset);
+  const std::string call =
+      std::string("sum ") + dtype_name[int(d)] + " n=" + std::to_string(n) + " offset=" + std::to_string(offset);
   expect_same(partial, call, "partial");
   expect_no_reports(call);
 }
@@ -52,7 +56,8 @@ void sum_call(Dtype d, std::int64_t n, int offset, Values v, bool own_divisor) {
 void label_call(Dtype d, std::int64_t n, int bytes, bool weighted, int bad, bool ignore_all = false) {
   const std::int64_t classes = 37, ignore = -100;
   std::vector<std::int64_t> wide;
-  for (std::int64_t i = 0; i < n; ++i) wide.push_back(ignore_all || random_below(5) == 0 ? ignore : random_below(classes));
+  for (std::int64_t i = 0; i < n; ++i)
+    wide.push_back(ignore_all || random_below(5) == 0 ? ignore : random_below(classes));
   for (int b = 0; b < bad && n > 0; ++b) wide[std::size_t(random_below(n))] = b % 2 == 0 ? classes : -1;
   const std::vector<std::int32_t> narrow(wide.begin(), wide.end());
   Twin weight(d, classes, 0, Values::positive), total(compute_type(d), 1, 0, Values::tame);
@@ -69,9 +74,10 @@ void label_call(Dtype d, std::int64_t n, int bytes, bool weighted, int bad, bool
     a.bad = &first_bad[s];
     target_of(s).labels->entry[0].run[int(d)](a);
   }
-  const std::string call = std::string("labels ") + dtype_name[int(d)] + " n=" + std::to_string(n) + (weighted ? " weighted" : "") + " bad=" +
-                           std::to_string(bad);
-  expect(first_bad[0] == first_bad[1], call + ": first bad row " + std::to_string(first_bad[0]) + " and " + std::to_string(first_bad[1]));
+  const std::string call = std::string("labels ") + dtype_name[int(d)] + " n=" + std::to_string(n) +
+                           (weighted ? " weighted" : "") + " bad=" + std::to_string(bad);
+  expect(first_bad[0] == first_bad[1],
+         call + ": first bad row " + std::to_string(first_bad[0]) + " and " + std::to_string(first_bad[1]));
   if (first_bad[0] < 0) expect_same(total, call, "total");  // the CPU leaves it alone: the caller throws
   expect(bad == 0 || n == 0 || first_bad[0] >= 0, call + ": nothing found");
   expect_no_reports(call);
@@ -82,7 +88,8 @@ void all(const std::vector<std::int64_t>& lengths, int offsets) {
     for (std::int64_t n : lengths) {
       for (int offset = 0; offset < offsets; ++offset) {
         const Values v = offset % 5 == 4 ? Values::wild : Values::tame;
-        for (int i = 1; i < dlk::cpu::target.reduce->size; ++i) loss_call(i, d, n, offset, offset % 3 == 2, (n + offset / 2) % 2 == 0, v);
+        for (int i = 1; i < dlk::cpu::target.reduce->size; ++i)
+          loss_call(i, d, n, offset, offset % 3 == 2, (n + offset / 2) % 2 == 0, v);
         sum_call(d, n, offset, v, (n + offset) % 2 == 0);
       }
       for (int bytes : {4, 8}) {

@@ -18,7 +18,8 @@ void row_call(int index, Dtype d, Shape shape, unsigned variant, Values v) {
   const bool loss = is_loss(e.name), in_place = variant % 3 == 1, value_only = loss && variant % 7 == 5;
   std::vector<Twin> in;
   for (int k = 0; k < e.ins; ++k) in.emplace_back(d, n, shape.offset, k == 0 ? v : Values::tame);
-  Twin out(d, n, shape.offset, Values::tame), weight(d, shape.cols, 0, Values::positive), value(s_type, shape.rows, 0, Values::tame);
+  Twin out(d, n, shape.offset, Values::tame), weight(d, shape.cols, 0, Values::positive),
+      value(s_type, shape.rows, 0, Values::tame);
   Twin upstream(s_type, shape.rows, 0, Values::tame), divisor(s_type, 1, 0, Values::positive);
   std::vector<std::int64_t> wide(std::size_t(shape.rows));
   for (std::int64_t& y : wide) y = random_below(6) == 0 ? -100 : random_below(shape.cols);
@@ -50,9 +51,10 @@ void row_call(int index, Dtype d, Shape shape, unsigned variant, Values v) {
     const int error = target_of(s).rows->entry[index].run[int(d)](a);
     expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
   }
-  const std::string call = std::string("rows ") + e.name + "." + e.pass + " " + dtype_name[int(d)] + " " + std::to_string(shape.rows) + "x" +
-                           std::to_string(shape.cols) + " offset=" + std::to_string(shape.offset) + " gap=" + std::to_string(shape.gap) + " variant=" +
-                           std::to_string(variant) + " sm_" + std::to_string(simt::device.cc);
+  const std::string call = std::string("rows ") + e.name + "." + e.pass + " " + dtype_name[int(d)] + " " +
+                           std::to_string(shape.rows) + "x" + std::to_string(shape.cols) +
+                           " offset=" + std::to_string(shape.offset) + " gap=" + std::to_string(shape.gap) +
+                           " variant=" + std::to_string(variant) + " sm_" + std::to_string(simt::device.cc);
   expect_same(result, call, "out");
   expect_same(value, call, "value");
   for (Twin& t : in) expect_same(t, call, "in");
@@ -65,7 +67,8 @@ void bad_label(int index, Dtype d, std::int64_t cols) {
   if (!is_loss(e.name) || e.ins != 1) return;
   const double params[] = {0.1, double(cols)};
   for (std::int64_t wrong : {cols, std::int64_t(-1), std::int64_t(1) << 40}) {
-    Twin in(d, 3 * cols, 0, Values::tame), out(d, 3 * cols, 0, Values::tame), value(compute_type(d), 3, 0, Values::tame);
+    Twin in(d, 3 * cols, 0, Values::tame), out(d, 3 * cols, 0, Values::tame),
+        value(compute_type(d), 3, 0, Values::tame);
     const std::int64_t labels[2][3] = {{0, 0, cols - 1}, {0, wrong, cols - 1}};
     for (Side s : {on_cpu, on_cuda}) {
       dlk::RowArgs a{};
@@ -85,7 +88,8 @@ void bad_label(int index, Dtype d, std::int64_t cols) {
     // Make the CPU's second row NaN too: then everything must agree.
     out.fill_nan(on_cpu, cols, 2 * cols);
     value.fill_nan(on_cpu, 1, 2);
-    const std::string call = std::string("bad label ") + e.name + " " + dtype_name[int(d)] + " cols=" + std::to_string(cols);
+    const std::string call =
+        std::string("bad label ") + e.name + " " + dtype_name[int(d)] + " cols=" + std::to_string(cols);
     expect_same(out, call, "out");
     expect_same(value, call, "value");
     expect_no_reports(call);
@@ -98,7 +102,9 @@ void all(const std::vector<std::int64_t>& lengths, std::int64_t rows, int offset
     for (Dtype d : all_dtypes) {
       for (std::int64_t cols : lengths) {
         for (int o = 0; o < offsets; ++o) {
-          const int offset = o == 0 ? 0 : int(random_below(17)), gap = o % 3 == 0 ? int((8 - cols % 8) % 8) : o % 3 == 1 ? 0 : 3;
+          const int offset = o == 0 ? 0 : int(random_below(17)), gap = o % 3 == 0   ? int((8 - cols % 8) % 8)
+                                                                       : o % 3 == 1 ? 0
+                                                                                    : 3;
           const Values v = variant % 11 == 3 ? Values::wild : variant % 3 == 2 ? Values::masked : Values::tame;
           row_call(i, d, {rows, cols, offset, gap}, variant++, v);
         }

@@ -17,9 +17,10 @@ double draw(Values v) {
   if (v == Values::positive) return std::fabs(normal(g)) * (kind < 5 ? 0 : kind < 10 ? 1e-30 : 1);
   if (v == Values::masked && kind < 10) return -std::numeric_limits<double>::infinity();
   if (v == Values::wild) {
-    static const double special[] = {0.0,      -0.0,    INFINITY, -INFINITY, NAN,    1.0,      -1.0,  1e-40, -1e-40, 5e-8,
-                                     -6e-8,    65504.0, 65520.0,  -65504.0,  3.4e38, -3.4e38,  88.7,  -88.7, -104.0, -87.3,
-                                     1.17e-38, 708.0,   -745.0,   1e-310,    1e308,  -1.5e308, 1e-20, 0.5,   20.0,   -20.0};
+    static const double special[] = {0.0,    -0.0,     INFINITY, -INFINITY, NAN,      1.0,      -1.0,   1e-40,
+                                     -1e-40, 5e-8,     -6e-8,    65504.0,   65520.0,  -65504.0, 3.4e38, -3.4e38,
+                                     88.7,   -88.7,    -104.0,   -87.3,     1.17e-38, 708.0,    -745.0, 1e-310,
+                                     1e308,  -1.5e308, 1e-20,    0.5,       20.0,     -20.0};
     if (kind < 15) return special[random_below(30)];
     if (kind < 30) return std::ldexp(normal(g), int(random_below(80)) - 40);
   }
@@ -46,10 +47,14 @@ std::uint64_t bits_at(const unsigned char* p, Dtype d) {
 }
 bool is_nan(std::uint64_t b, Dtype d) {
   switch (d) {
-    case Dtype::f64: return (b & ~(1ull << 63)) > 0x7ff0000000000000ull;
-    case Dtype::f32: return (b & 0x7fffffffu) > 0x7f800000u;
-    case Dtype::f16: return (b & 0x7fffu) > 0x7c00u;
-    default: return (b & 0x7fffu) > 0x7f80u;
+    case Dtype::f64:
+      return (b & ~(1ull << 63)) > 0x7ff0000000000000ull;
+    case Dtype::f32:
+      return (b & 0x7fffffffu) > 0x7f800000u;
+    case Dtype::f16:
+      return (b & 0x7fffu) > 0x7c00u;
+    default:
+      return (b & 0x7fffu) > 0x7f80u;
   }
 }
 
@@ -79,7 +84,8 @@ Twin::Twin(Dtype d, std::int64_t n, int offset, Values v) : type_(d), n_(n) {
 }
 
 void Twin::fill_nan(Side s, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t i = begin; i < end; ++i) put(data_[s] + i * size_of(type_), type_, std::numeric_limits<double>::quiet_NaN());
+  for (std::int64_t i = begin; i < end; ++i)
+    put(data_[s] + i * size_of(type_), type_, std::numeric_limits<double>::quiet_NaN());
 }
 
 std::int64_t Twin::first_difference() const {
@@ -96,7 +102,8 @@ std::int64_t Twin::first_difference() const {
 std::string Twin::show(std::int64_t i) const {
   char text[100];
   const int size = size_of(type_);
-  std::snprintf(text, sizeof text, "element %lld: cpu %llx, cuda %llx", (long long)i, (unsigned long long)bits_at(data_[0] + i * size, type_),
+  std::snprintf(text, sizeof text, "element %lld: cpu %llx, cuda %llx", (long long)i,
+                (unsigned long long)bits_at(data_[0] + i * size, type_),
                 (unsigned long long)bits_at(data_[1] + i * size, type_));
   return text;
 }
@@ -115,8 +122,10 @@ void expect_no_reports(const std::string& call) {
 }
 int finish(const char* program) {
   const simt::Counts& c = simt::counts;
-  std::printf("%s: %d checks, %d failed; %llu launches (%llu of clusters), %llu threads, %llu shuffles, %llu accesses watched\n", program, checks,
-              failures, (unsigned long long)c.launches, (unsigned long long)c.cluster_launches, (unsigned long long)c.threads,
-              (unsigned long long)c.shuffles, (unsigned long long)c.accesses);
+  std::printf(
+      "%s: %d checks, %d failed; %llu launches (%llu of clusters), %llu threads, %llu shuffles, %llu accesses "
+      "watched\n",
+      program, checks, failures, (unsigned long long)c.launches, (unsigned long long)c.cluster_launches,
+      (unsigned long long)c.threads, (unsigned long long)c.shuffles, (unsigned long long)c.accesses);
   return failures == 0 ? 0 : 1;
 }

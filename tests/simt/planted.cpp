@@ -140,8 +140,8 @@ int main(int argc, char** argv) {
       const std::vector<std::string> clean = run(p.kernel, p.blocks, p.threads, p.cluster, true);
       const bool good = mentions(found, p.words) && clean.empty();
       wrong += good ? 0 : 1;
-      std::printf("%s: %s; corrected: %s%s\n", p.name, found.empty() ? "NOT FOUND" : found[0].c_str(), clean.empty() ? "clean" : clean[0].c_str(),
-                  good ? "" : "  <-- FAILED");
+      std::printf("%s: %s; corrected: %s%s\n", p.name, found.empty() ? "NOT FOUND" : found[0].c_str(),
+                  clean.empty() ? "clean" : clean[0].c_str(), good ? "" : "  <-- FAILED");
     }
   }
   return wrong;

@@ -53,8 +53,8 @@ bool ordered(const Where& before, const Where& now, bool shared) {
 
 void found_race(const char* what, const Where& before, const Where& now, std::uintptr_t address) {
   char line[200];
-  std::snprintf(line, sizeof line, "race: %s by thread %u of block %u and thread %u of block %u, address ...%05lx%s", what, before.thread,
-                before.block, now.thread, now.block, (unsigned long)(address & 0xfffff),
+  std::snprintf(line, sizeof line, "race: %s by thread %u of block %u and thread %u of block %u, address ...%05lx%s",
+                what, before.thread, before.block, now.thread, now.block, (unsigned long)(address & 0xfffff),
                 simt::is_shared(reinterpret_cast<void*>(address)) ? " (shared)" : "");
   simt::report(line);
 }
@@ -68,15 +68,18 @@ void watch(void* p, std::size_t size, bool write) {
   const std::uintptr_t first = reinterpret_cast<std::uintptr_t>(p);
   for (std::uintptr_t a = first & ~std::uintptr_t(1); a < first + size; a += 2) {
     Cell& c = page_of(a).cell[a % kPage / 2];
-    if (c.write.launch != 0 && !ordered(c.write, now, shared)) found_race(write ? "write and write" : "write and read", c.write, now, a);
+    if (c.write.launch != 0 && !ordered(c.write, now, shared))
+      found_race(write ? "write and write" : "write and read", c.write, now, a);
     if (write) {
       for (const Where& r : c.read) {
         if (r.launch != 0 && !ordered(r, now, shared)) found_race("read and write", r, now, a);
       }
       c.write = now;
     } else {
-      if (shared && (c.write.launch != now.launch || c.write.cluster != now.cluster)) {  // it begins undefined in every block
-        simt::report("uninitialized shared memory is read by thread " + std::to_string(now.thread) + " of block " + std::to_string(now.block));
+      if (shared &&
+          (c.write.launch != now.launch || c.write.cluster != now.cluster)) {  // it begins undefined in every block
+        simt::report("uninitialized shared memory is read by thread " + std::to_string(now.thread) + " of block " +
+                     std::to_string(now.block));
       }
       if (!same_thread(c.read[0], now)) c.read[1] = c.read[0];
       c.read[0] = now;
@@ -96,21 +99,17 @@ extern "C" {
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
-#define ACCESS(size)                              \
-  void __tsan_read##size(void* p) {               \
-    aligned(p, size);                             \
-    watch(p, size, false);                        \
-  }                                               \
-  void __tsan_write##size(void* p) {              \
-    aligned(p, size);                             \
-    watch(p, size, true);                         \
-  }                                               \
-  void __tsan_unaligned_read##size(void* p) {     \
-    watch(p, size, false);                        \
-  }                                               \
-  void __tsan_unaligned_write##size(void* p) {    \
-    watch(p, size, true);                         \
-  }
+#define ACCESS(size)                                                   \
+  void __tsan_read##size(void* p) {                                    \
+    aligned(p, size);                                                  \
+    watch(p, size, false);                                             \
+  }                                                                    \
+  void __tsan_write##size(void* p) {                                   \
+    aligned(p, size);                                                  \
+    watch(p, size, true);                                              \
+  }                                                                    \
+  void __tsan_unaligned_read##size(void* p) { watch(p, size, false); } \
+  void __tsan_unaligned_write##size(void* p) { watch(p, size, true); }
 ACCESS(1)
 ACCESS(2)
 ACCESS(4)

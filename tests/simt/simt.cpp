@@ -181,7 +181,9 @@ void check_block_barrier(Block& b) {
   }
 }
 
-bool next_is_fresh(Block& b) { return b.next < b.ready.size() && b.fibers[std::size_t(b.ready[b.next])].state == State::fresh; }
+bool next_is_fresh(Block& b) {
+  return b.next < b.ready.size() && b.fibers[std::size_t(b.ready[b.next])].state == State::fresh;
+}
 void end_thread(Block& b) {
   b.self().state = State::done;
   ++b.done;
@@ -240,7 +242,8 @@ void run_block(Block& b, std::unique_lock<std::mutex>& baton) {
   for (int i = 0; i < n; ++i) b.ready.push_back(device.backwards ? n - 1 - i : i);
   while (b.done < n) {
     if (b.next == b.ready.size()) {
-      if (b.at_cluster == 0 || b.at_cluster + b.done != n) die("deadlock: some threads wait at a barrier that the others never reach");
+      if (b.at_cluster == 0 || b.at_cluster + b.done != n)
+        die("deadlock: some threads wait at a barrier that the others never reach");
       b.ready.clear();
       b.next = 0;
       cross_cluster_barrier(b, baton);
@@ -381,7 +384,8 @@ void* in_peer(const void* mine, unsigned rank) {
   Block& b = *block;
   const char* p = static_cast<const char*>(mine);
   if (rank >= b.cluster->size) die("a rank outside the cluster");
-  if (p < b.shared.base || p >= b.shared.base + b.shared.size) die("mapped to a peer, but not this block's shared memory");
+  if (p < b.shared.base || p >= b.shared.base + b.shared.size)
+    die("mapped to a peer, but not this block's shared memory");
   return b.cluster->shared[rank] + (p - b.shared.base);
 }
 
@@ -390,7 +394,8 @@ cudaError_t run_grid(const cudaLaunchConfig_t& config, void (*call)(const void*)
   Cluster cluster;
   for (unsigned i = 0; i < config.numAttrs; ++i) cluster.size = config.attrs[i].val.clusterDim.x;
   cluster.shared.resize(cluster.size);
-  if (grid.blocks == 0 || grid.blocks % cluster.size != 0 || grid.threads == 0 || grid.threads > 1024) return cudaErrorInvalidConfiguration;
+  if (grid.blocks == 0 || grid.blocks % cluster.size != 0 || grid.threads == 0 || grid.threads > 1024)
+    return cudaErrorInvalidConfiguration;
   if (cluster.size > kMaxCluster || (cluster.size > 1 && device.cc < 90)) return cudaErrorInvalidConfiguration;
   ++counts.launches;
   if (cluster.size == 1) {
@@ -408,7 +413,12 @@ cudaError_t run_grid(const cudaLaunchConfig_t& config, void (*call)(const void*)
 bool running() { return block != nullptr && block->current >= 0; }
 Where here() {
   const Block& b = *block;
-  return {b.grid->launch, b.number, b.index / b.cluster->size, b.clock, b.warps[std::size_t(b.current / kWarp)].clock, b.cluster->clock,
+  return {b.grid->launch,
+          b.number,
+          b.index / b.cluster->size,
+          b.clock,
+          b.warps[std::size_t(b.current / kWarp)].clock,
+          b.cluster->clock,
           std::uint16_t(b.current)};
 }
 bool is_stack(const void* p) {

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, in one call: build for this device, the gpu tests, compute-sanitizer on small shapes, the benchmark.
+# Needs nvcc, CuPy, pybind11, scikit-build-core, cmake and ninja on the machine. Results go to $OUT (default: bench/results).
+# Not yet run on a GPU.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+out=${OUT:-bench/results}
+mkdir -p "$out"
+status=0
+step() { printf '\n=== %s (%d s)\n' "$1" "$SECONDS"; }
+try() { "$@" || { echo "FAILED: $*"; status=1; }; }
+
+step "build"
+DLKERNELS_CUDA=ON DLKERNELS_CUDA_ARCHS=native pip install --no-build-isolation --no-deps --quiet . || exit 1
+python -m dlkernels info
+
+step "tests on the device"
+try timeout 240 python -m pytest -q -m gpu tests/test_gpu.py
+
+step "compute-sanitizer"
+if command -v compute-sanitizer >/dev/null; then
+  for tool in memcheck racecheck initcheck synccheck; do
+    try timeout 90 compute-sanitizer --tool "$tool" --error-exitcode 9 python -m pytest -q -m gpu tests/test_gpu.py -k "(3, 1000) and float32"
+  done
+else
+  echo "compute-sanitizer is not on this machine"
+  status=1
+fi
+
+step "benchmark"
+try timeout 180 python -m bench.gpu --json "$out/gpu.json"
+exit $status
