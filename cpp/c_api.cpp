@@ -53,8 +53,9 @@ int guarded(Work work) {
 }
 
 TensorView view(const dlk_tensor* t, const char* op, const char* arg) {
-  if (t == nullptr) check::fail_value(std::string(op) + ": " + arg + " is missing.");
-  if (t->ndim < 0 || t->ndim > kMaxDims) check::fail_value(std::string(op) + ": " + arg + " must have 0 to 64 dimensions.");
+  if (t == nullptr) check::fail_value(std::string(op) + ": " + arg + " is NULL.");
+  if (t->ndim < 0 || t->ndim > kMaxDims)
+    check::fail_value(std::string(op) + ": " + arg + " must have 0 to 64 dimensions.");
   TensorView v;
   v.data = t->data;
   v.element = t->dtype >= DLK_F32 && t->dtype <= DLK_I64 ? static_cast<Element>(t->dtype) : Element::other;
@@ -74,26 +75,30 @@ TensorView view(const dlk_tensor* t, const char* op, const char* arg) {
   return v;
 }
 
-// in[0..ins) and out of one shape and dtype, out writable
-void check_like(const char* op, const TensorView* in, int ins, const TensorView& out) {
-  check::floating(op, "out", out);
-  check::writable(op, "out", out);
-  for (int k = 0; k < ins; ++k) {
-    const std::string arg = "in[" + std::to_string(k) + "]";
-    check::same_element(op, arg.c_str(), in[k], "out", out.element);
-    check::same_shape(op, arg.c_str(), in[k], "out", out);
-  }
+// `out` may be written, and has the dtype and shape of `in`
+void check_like(const char* op, const TensorView& in, const char* in_arg, const TensorView& out, const char* out_arg) {
+  check::floating(op, in_arg, in);
+  check::same_element(op, out_arg, out, in_arg, in.element);
+  check::same_shape(op, out_arg, out, in_arg, in);
+  check::writable(op, out_arg, out);
 }
 
 class HostWorkspace {
  public:
   Workspace workspace() {
-    return [this](std::size_t bytes) { return static_cast<void*>(blocks_.emplace_back(new double[bytes / sizeof(double) + 1]).get()); };
+    return [this](std::size_t bytes) {
+      return static_cast<void*>(blocks_.emplace_back(new double[bytes / sizeof(double) + 1]).get());
+    };
   }
 
  private:
   std::vector<std::unique_ptr<double[]>> blocks_;
 };
+
+const char* text(const char* s, const char* what) {
+  if (s == nullptr) check::fail_value(std::string(what) + " is NULL.");
+  return s;
+}
 
 int known(int index, const char* what, const char* op, const char* pass) {
   if (index < 0) check::fail_value(std::string("no ") + what + " op \"" + op + "\" with pass \"" + pass + "\".");
@@ -103,19 +108,28 @@ int known(int index, const char* what, const char* op, const char* pass) {
 struct Operands {
   TensorView in[kMaxIn];
   TensorView out;
-  Operands(const char* op, const dlk_tensor* from, int ins, int wanted, const dlk_tensor* to) : out(view(to, op, "out")) {
-    if (ins != wanted) check::fail_value(std::string(op) + ": wanted " + std::to_string(wanted) + " inputs, got " + std::to_string(ins) + ".");
-    for (int k = 0; k < ins; ++k) in[k] = view(&from[k], op, "in");
-    check_like(op, in, ins, out);
+  Operands(const char* op, const dlk_tensor* from, int ins, int wanted, const dlk_tensor* to)
+      : out(view(to, op, "out")) {
+    if (ins != wanted)
+      check::fail_value(std::string(op) + ": wanted " + std::to_string(wanted) + " inputs, got " + std::to_string(ins) +
+                        ".");
+    if (ins > 0 && from == nullptr) check::fail_value(std::string(op) + ": in is NULL.");
+    for (int k = 0; k < ins; ++k) {
+      const std::string arg = "in[" + std::to_string(k) + "]";
+      in[k] = view(&from[k], op, arg.c_str());
+      check_like(op, in[k], arg.c_str(), out, "out");
+    }
   }
 };
 
 // value and grad of a loss; `none` is the shape of the value for DLK_NONE
-void attach(LossCall& c, const TensorView& input, const TensorView& none, const dlk_tensor* value, const dlk_tensor* grad, TensorView& v, TensorView& g) {
+void attach(LossCall& c, const TensorView& input, const TensorView& none, const dlk_tensor* value,
+            const dlk_tensor* grad, TensorView& v, TensorView& g) {
   if (value == nullptr && grad == nullptr) check::fail_value(std::string(c.op) + ": value and grad are both NULL.");
   if (value != nullptr) {
     v = view(value, c.op, "value");
-    check::same_element(c.op, "value", v, "the loss (float64 for float64 input, else float32)", compute_element(input.element));
+    check::same_element(c.op, "value", v, "the loss (float64 for float64 input, else float32)",
+                        compute_element(input.element));
     TensorView scalar;
     scalar.ndim = 0;
     check::same_shape(c.op, "value", v, "the loss", c.reduction == Reduction::none ? none : scalar);
@@ -125,7 +139,7 @@ void attach(LossCall& c, const TensorView& input, const TensorView& none, const 
   }
   if (grad != nullptr) {
     g = view(grad, c.op, "grad");
-    check_like(c.op, &input, 1, g);
+    check_like(c.op, input, "input", g, "grad");
     c.grad = &g;
   }
 }
@@ -143,7 +157,11 @@ int dlk_abi_version(void) { return DLK_ABI_VERSION; }
 const char* dlk_version(void) { return DLK_VERSION; }
 const char* dlk_last_error(void) { return last_error.c_str(); }
 
-const char* dlk_target(void) { return cpu_target().name; }
+const char* dlk_target(void) {
+  const char* name = "";
+  guarded([&] { name = cpu_target().name; });
+  return name;
+}
 int dlk_set_target(const char* name) {
   return guarded([&] { set_cpu_target(name == nullptr ? "" : name); });
 }
@@ -152,12 +170,15 @@ int dlk_set_num_threads(int threads) {
   return guarded([&] { set_num_threads(threads); });
 }
 
-int dlk_map(const char* op, const char* pass, const dlk_tensor* in, int ins, const dlk_tensor* out, const double* params, int count) {
+int dlk_map(const char* op, const char* pass, const dlk_tensor* in, int ins, const dlk_tensor* out,
+            const double* params, int count) {
   return guarded([&] {
-    const int index = known(find_map(op, pass), "elementwise", op, pass);
+    const int index = known(find_map(text(op, "op"), text(pass, "pass")), "elementwise", op, pass);
     const Entry<MapArgs>& entry = cpu_target().map->entry[index];
     if (std::strcmp(op, "dropout") == 0 || std::strstr(op, "loss") != nullptr) known(-1, "elementwise", op, pass);
-    if (count != entry.params) check::fail_value(std::string(op) + ": wanted " + std::to_string(entry.params) + " params, got " + std::to_string(count) + ".");
+    if (count != entry.params)
+      check::fail_value(std::string(op) + ": wanted " + std::to_string(entry.params) + " params, got " +
+                        std::to_string(count) + ".");
     const Operands o(op, in, ins, entry.ins, out);
     MapCall c{};
     c.op = op;
@@ -173,8 +194,8 @@ int dlk_map(const char* op, const char* pass, const dlk_tensor* in, int ins, con
 
 int dlk_rows(const char* op, const char* pass, const dlk_tensor* in, int ins, const dlk_tensor* out, int axis) {
   return guarded([&] {
-    if (std::strstr(op, "softmax") == nullptr) known(-1, "row", op, pass);
-    const int index = known(find_rows(op, pass), "row", op, pass);
+    if (std::strstr(text(op, "op"), "softmax") == nullptr) known(-1, "row", op, text(pass, "pass"));
+    const int index = known(find_rows(op, text(pass, "pass")), "row", op, pass);
     const Operands o(op, in, ins, cpu_target().rows->entry[index].ins, out);
     RowCall c{};
     c.op = op;
@@ -188,12 +209,12 @@ int dlk_rows(const char* op, const char* pass, const dlk_tensor* in, int ins, co
   });
 }
 
-int dlk_loss(const char* op, const dlk_tensor* input, const dlk_tensor* target, dlk_reduction reduction, const dlk_tensor* value,
-             const dlk_tensor* grad) {
+int dlk_loss(const char* op, const dlk_tensor* input, const dlk_tensor* target, dlk_reduction reduction,
+             const dlk_tensor* value, const dlk_tensor* grad) {
   return guarded([&] {
     LossCall c{};
     c.op = op;
-    c.index = known(find_reduce(op), "loss", op, "");
+    c.index = known(find_reduce(text(op, "op")), "loss", op, "");
     c.map_value = known(find_map(op, ""), "loss", op, "");
     c.map_grad = known(find_map(op, "grad"), "loss", op, "");
     TensorView x = view(input, op, "input"), t = view(target, op, "target"), v, g;
@@ -210,32 +231,42 @@ int dlk_loss(const char* op, const dlk_tensor* input, const dlk_tensor* target, 
   });
 }
 
-int dlk_cross_entropy(const dlk_tensor* input, const dlk_tensor* target, const dlk_tensor* weight, int64_t ignore_index, double label_smoothing,
-                      dlk_reduction reduction, int axis, const dlk_tensor* value, const dlk_tensor* grad) {
+int dlk_cross_entropy(const dlk_tensor* input, const dlk_tensor* target, const dlk_tensor* weight, int64_t ignore_index,
+                      double label_smoothing, dlk_reduction reduction, int axis, const dlk_tensor* value,
+                      const dlk_tensor* grad) {
   return guarded([&] {
     const char* op = "cross_entropy";
     TensorView x = view(input, op, "input"), t = view(target, op, "target"), w, v, g;
     if (weight != nullptr) w = view(weight, op, "weight");
     CrossEntropyCall c;
-    prepare_cross_entropy(c, op, x, t, weight == nullptr ? nullptr : &w, check::axis(op, axis, x), ignore_index, label_smoothing,
-                          reduction_of(op, reduction));
+    prepare_cross_entropy(c, op, x, t, weight == nullptr ? nullptr : &w, check::axis(op, axis, x), ignore_index,
+                          label_smoothing, reduction_of(op, reduction));
     attach(c.call, x, c.per_row, value, grad, v, g);
     HostWorkspace workspace;
     run_row_loss(c.call, workspace.workspace());
   });
 }
 
-int dlk_update(const char* rule, dlk_dtype dtype, const dlk_update_tensor* tensors, int64_t tensor_count, const double* params, int count,
-               int groups) {
+int dlk_update(const char* rule, dlk_dtype dtype, const dlk_update_tensor* tensors, int64_t tensor_count,
+               const double* params, int count, int groups) {
   return guarded([&] {
-    const int index = known(find_update(rule), "update", rule, "");
+    const int index = known(find_update(text(rule, "rule")), "update", rule, "");
     const Entry<UpdateArgs>& entry = cpu_target().update->entry[index];
-    if (count != entry.params) check::fail_value(std::string(rule) + ": wanted " + std::to_string(entry.params) + " params a group, got " + std::to_string(count) + ".");
-    if (dtype < DLK_F32 || dtype > DLK_BF16) check::fail_type(std::string(rule) + ": dtype must be float16, bfloat16, float32 or float64.");
+    if (count != entry.params)
+      check::fail_value(std::string(rule) + ": wanted " + std::to_string(entry.params) + " params a group, got " +
+                        std::to_string(count) + ".");
+    if (dtype < DLK_F32 || dtype > DLK_BF16)
+      check::fail_type(std::string(rule) + ": dtype must be float16, bfloat16, float32 or float64.");
+    if (tensor_count > 0 && tensors == nullptr) check::fail_value(std::string(rule) + ": tensors is NULL.");
+    if (groups > 0 && count > 0 && params == nullptr) check::fail_value(std::string(rule) + ": params is NULL.");
     std::vector<UpdateTensor> list;
     for (int64_t i = 0; i < tensor_count; ++i) {
       const dlk_update_tensor& t = tensors[i];
-      if (t.n < 0 || t.group < 0 || t.group >= groups) check::fail_value(std::string(rule) + ": tensor " + std::to_string(i) + " has a bad size or group.");
+      bool missing = t.n > 0 && (t.param == nullptr || t.grad == nullptr);
+      for (int k = 0; k < entry.ins; ++k) missing = missing || (t.n > 0 && t.state[k] == nullptr);
+      if (missing) check::fail_value(std::string(rule) + ": tensor " + std::to_string(i) + " has a NULL array.");
+      if (t.n < 0 || t.group < 0 || t.group >= groups)
+        check::fail_value(std::string(rule) + ": tensor " + std::to_string(i) + " has a bad size or group.");
       UpdateTensor u{};
       u.at[0] = t.param;
       u.at[1] = const_cast<void*>(t.grad);

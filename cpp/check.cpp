@@ -1,6 +1,7 @@
 #include "check.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <vector>
 
@@ -35,6 +36,12 @@ std::string shape_text(const TensorView& t) {
   return s + ")";
 }
 
+std::string number_text(double v) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.10g", v);
+  return text;
+}
+
 namespace check {
 namespace {
 
@@ -57,26 +64,27 @@ void fail_type(const std::string& text) { throw Error(Error::Kind::type, text); 
 
 void floating(const char* op, const char* arg, const TensorView& t) {
   if (is_float(t.element)) return;
-  fail_type(at(op, arg) + " must be float16, bfloat16, float32 or float64, got " + element_name(t) + ". Cast it: " + arg +
-            ".astype(\"float32\").");
+  fail_type(at(op, arg) + " must be float16, bfloat16, float32 or float64, got " + element_name(t) +
+            ". Cast it: " + arg + ".astype(\"float32\").");
 }
 
 void class_ids(const char* op, const char* arg, const TensorView& t) {
   if (t.element == Element::i32 || t.element == Element::i64) return;
-  fail_type(at(op, arg) + " must hold class ids as int32 or int64, or probabilities with input's shape and dtype, got " + element_name(t) +
-            " of shape " + shape_text(t) + ". Cast class ids: " + arg + ".astype(\"int64\").");
+  fail_type(at(op, arg) +
+            " must hold class ids as int32 or int64, or probabilities with input's shape and dtype, got " +
+            element_name(t) + " of shape " + shape_text(t) + ". Cast class ids: " + arg + ".astype(\"int64\").");
 }
 
 void same_element(const char* op, const char* arg, const TensorView& t, const char* other_arg, Element wanted) {
   if (t.element == wanted) return;
-  fail_type(at(op, arg) + " must be " + name_of(wanted) + " as " + other_arg + " requires, got " + element_name(t) + ". Cast it: " + arg +
-            ".astype(\"" + name_of(wanted) + "\").");
+  fail_type(at(op, arg) + " must be " + name_of(wanted) + " as " + other_arg + " requires, got " + element_name(t) +
+            ". Cast it: " + arg + ".astype(\"" + name_of(wanted) + "\").");
 }
 
 void same_shape(const char* op, const char* arg, const TensorView& t, const char* other_arg, const TensorView& other) {
   if (dlk::same_shape(t, other)) return;
-  fail_value(at(op, arg) + " must have the shape of " + other_arg + ", " + shape_text(other) + ", got " + shape_text(t) +
-             ". Nothing is broadcast or resized.");
+  fail_value(at(op, arg) + " must have the shape of " + other_arg + ", " + shape_text(other) + ", got " +
+             shape_text(t) + ". Nothing is broadcast or resized.");
 }
 
 void same_device(const char* op, const char* arg, const TensorView& t, const char* other_arg, const TensorView& other) {
@@ -97,7 +105,9 @@ void writable(const char* op, const char* arg, const TensorView& t) {
   std::int64_t reach = item_size(t.element);
   for (const auto& [stride, extent] : dims) {
     if (stride < reach) {
-      fail_value(at(op, arg) + " has several elements at one address (it is a broadcast or overlapping view). Pass an array of its own, such as " +
+      fail_value(at(op, arg) +
+                 " has several elements at one address (it is a broadcast or overlapping view). Pass an array of its "
+                 "own, such as " +
                  arg + ".copy().");
     }
     reach += stride * (extent - 1);
@@ -114,13 +124,14 @@ int axis(const char* op, std::int64_t axis, const TensorView& t) {
 }
 
 void overlap(const char* op, const char* out, const char* in) {
-  fail_value(at(op, out) + " shares memory with " + in + " without being the same array. Pass " + in + " itself to work in place, or a separate " +
-             out + ".");
+  fail_value(at(op, out) + " shares memory with " + in + " without being the same array. Pass " + in +
+             " itself to work in place, or a separate " + out + ".");
 }
 
 void label_range(const char* op, std::int64_t row, std::int64_t label, std::int64_t classes, std::int64_t ignore) {
-  throw Error(Error::Kind::index, at(op, "target") + "[" + std::to_string(row) + "] is " + std::to_string(label) + ", wanted a class id in [0, " +
-                                      std::to_string(classes) + ") or ignore_index (" + std::to_string(ignore) + ").");
+  throw Error(Error::Kind::index, at(op, "target") + "[" + std::to_string(row) + "] is " + std::to_string(label) +
+                                      ", wanted a class id in [0, " + std::to_string(classes) + ") or ignore_index (" +
+                                      std::to_string(ignore) + ").");
 }
 
 void cuda_layout(const char* op, const char* arg) {
@@ -129,7 +140,8 @@ void cuda_layout(const char* op, const char* arg) {
 
 void device_status(const char* op, int code) {
   if (code == 0) return;
-  throw Error(Error::Kind::runtime, std::string(op) + ": the CUDA launch failed with error code " + std::to_string(code) + ".");
+  throw Error(Error::Kind::runtime,
+              std::string(op) + ": the CUDA launch failed with error code " + std::to_string(code) + ".");
 }
 
 }  // namespace check

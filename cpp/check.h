@@ -16,6 +16,7 @@ struct Error : std::runtime_error {
 
 std::string element_name(const TensorView& t);
 std::string shape_text(const TensorView& t);
+std::string number_text(double v);
 
 namespace check {
 
@@ -30,7 +31,8 @@ void writable(const char* op, const char* arg, const TensorView& t);
 int axis(const char* op, std::int64_t axis, const TensorView& t);
 
 [[noreturn]] void overlap(const char* op, const char* out, const char* in);
-[[noreturn]] void label_range(const char* op, std::int64_t row, std::int64_t label, std::int64_t classes, std::int64_t ignore);
+[[noreturn]] void label_range(const char* op, std::int64_t row, std::int64_t label, std::int64_t classes,
+                              std::int64_t ignore);
 [[noreturn]] void cuda_layout(const char* op, const char* arg);
 [[noreturn]] void fail_value(const std::string& text);
 [[noreturn]] void fail_type(const std::string& text);

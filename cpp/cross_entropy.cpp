@@ -7,8 +7,9 @@
 
 namespace dlk {
 
-void prepare_cross_entropy(CrossEntropyCall& c, const char* op, const TensorView& input, const TensorView& target, const TensorView* weight,
-                           int axis, std::int64_t ignore, double smoothing, Reduction reduction) {
+void prepare_cross_entropy(CrossEntropyCall& c, const char* op, const TensorView& input, const TensorView& target,
+                           const TensorView* weight, int axis, std::int64_t ignore, double smoothing,
+                           Reduction reduction) {
   check::floating(op, "input", input);
   check::same_device(op, "target", target, "input", input);
   const std::int64_t classes = input.ndim == 0 ? 1 : input.shape[axis];
@@ -28,18 +29,21 @@ void prepare_cross_entropy(CrossEntropyCall& c, const char* op, const TensorView
     check::same_device(op, "weight", *weight, "input", input);
     check::same_element(op, "weight", *weight, "input", input.element);
     if (weight->ndim != 1 || weight->shape[0] != classes) {
-      check::fail_value(std::string(op) + ": weight must have shape (" + std::to_string(classes) + ",), one per class, got " +
-                        shape_text(*weight) + ".");
+      check::fail_value(std::string(op) + ": weight must have shape (" + std::to_string(classes) +
+                        ",), one per class, got " + shape_text(*weight) + ".");
     }
   }
   if (!(smoothing >= 0 && smoothing <= 1)) {
-    check::fail_value(std::string(op) + ": label_smoothing must be in [0, 1], got " + std::to_string(smoothing) + ".");
+    check::fail_value(std::string(op) + ": label_smoothing must be in [0, 1], got " + number_text(smoothing) + ".");
   }
   c.params[0] = smoothing;
   c.params[1] = static_cast<double>(classes);
   c.call = LossCall{};
   c.call.op = op;
-  c.call.index = find_rows(!class_ids ? "cross_entropy.soft" : smoothing > 0 ? "cross_entropy.smooth" : "cross_entropy", "");
+  c.call.index = find_rows(!class_ids      ? "cross_entropy.soft"
+                           : smoothing > 0 ? "cross_entropy.smooth"
+                                           : "cross_entropy",
+                           "");
   c.call.dtype = dtype_of(input.element);
   c.call.input = &input;
   c.call.target = &target;

@@ -12,7 +12,8 @@ struct CrossEntropyCall {
 };
 
 // Throws dlk::Error. The views must outlive the call; value, grad and upstream are left to the caller.
-void prepare_cross_entropy(CrossEntropyCall& c, const char* op, const TensorView& input, const TensorView& target, const TensorView* weight,
-                           int axis, std::int64_t ignore, double smoothing, Reduction reduction);
+void prepare_cross_entropy(CrossEntropyCall& c, const char* op, const TensorView& input, const TensorView& target,
+                           const TensorView* weight, int axis, std::int64_t ignore, double smoothing,
+                           Reduction reduction);
 
 }  // namespace dlk

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <memory>
+#include <string>
 
 #include "check.h"
 #include "parallel.h"
@@ -16,7 +17,7 @@ namespace dlk {
 namespace {
 
 constexpr std::int64_t kGrain = 32768;  // elements: some tens of microseconds of work
-constexpr std::int64_t kTile = 1024;    // elements gathered at a time: a few KB, in L1
+constexpr std::int64_t kTile = 512;     // elements gathered at a time: 4 KB at most, on the stack
 
 const void* ahead(const void* p, std::int64_t bytes) { return static_cast<const char*>(p) + bytes; }
 void* ahead(void* p, std::int64_t bytes) { return static_cast<char*>(p) + bytes; }
@@ -99,7 +100,14 @@ void map_strided(const MapCall& c, MapKernel kernel) {
 std::int64_t stream_threshold() {
   static const std::int64_t bytes = [] {
     const char* set = std::getenv("DLKERNELS_STREAM_BYTES");
-    if (set != nullptr && *set != '\0') return static_cast<std::int64_t>(std::strtoll(set, nullptr, 10));
+    if (set != nullptr && *set != '\0') {
+      char* end = nullptr;
+      const long long value = std::strtoll(set, &end, 10);
+      if (*end != '\0' || value < 0) {
+        check::fail_value(std::string("DLKERNELS_STREAM_BYTES must be a number of bytes, got \"") + set + "\".");
+      }
+      return static_cast<std::int64_t>(value);
+    }
 #if defined(_SC_LEVEL3_CACHE_SIZE)
     const long cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
     if (cache > 0) return static_cast<std::int64_t>(cache) / 4 * 3;

@@ -41,7 +41,7 @@ enum class Reduction { none, mean, sum };
 // value: one number, or one per row / element for `none`. grad: may be null. upstream: scalar or one per row / element; may be null.
 struct LossCall {
   const char* op;
-  int index;  // find_reduce, or find_rows
+  int index;                          // find_reduce, or find_rows
   int map_value = -1, map_grad = -1;  // find_map: elementwise losses without reduction
   Dtype dtype;
   const TensorView* input;

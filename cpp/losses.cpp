@@ -1,4 +1,8 @@
 // Elementwise losses: per element, or summed in canonical order with the gradient in the same pass.
+#include <algorithm>
+#include <atomic>
+#include <memory>
+
 #include "check.h"
 #include "parallel.h"
 #include "strided.h"
@@ -25,13 +29,19 @@ void reduce_contiguous(const ReduceArgs& a, ReduceKernel kernel, std::int64_t it
   });
 }
 
-void reduce_strided(const ReduceArgs& a, ReduceKernel kernel, const TensorView* const* operand, const Layout& layout, std::int64_t value_size) {
+void reduce_strided(const ReduceArgs& a, ReduceKernel kernel, const TensorView* const* operand, const Layout& layout,
+                    std::int64_t value_size) {
   const std::int64_t item = item_size(operand[0]->element);
-  parallel_for(a.n, kGrain, [&](std::int64_t begin, std::int64_t end) {
-    alignas(64) char tile[3][kBlock * 8];
-    for (std::int64_t first = begin; first < end; first += kBlock) {
+  // Tiles of a block for each thread, on the heap (a caller's stack may be small) and allocated before any work begins.
+  const std::int64_t slots = std::min<std::int64_t>(num_threads(), blocks(a.n));
+  const std::unique_ptr<char[]> tiles(new char[static_cast<std::size_t>(slots * 3 * kBlock * item)]);
+  std::atomic<std::int64_t> next{0};
+  parallel_for(slots, 1, [&](std::int64_t slot, std::int64_t) {
+    char* const tile[3] = {tiles.get() + slot * 3 * kBlock * item, tiles.get() + (slot * 3 + 1) * kBlock * item,
+                           tiles.get() + (slot * 3 + 2) * kBlock * item};
+    for (std::int64_t first; (first = next.fetch_add(kBlock)) < a.n;) {
       ReduceArgs part = a;
-      part.n = end - first < kBlock ? end - first : kBlock;
+      part.n = std::min(kBlock, a.n - first);
       for (int k = 0; k < 2; ++k) {
         gather(layout, k, operand[k]->data, item, first, part.n, tile[k]);
         part.in[k] = tile[k];
@@ -71,7 +81,8 @@ void one_pass(const LossCall& c, const Target& target, ReduceArgs& a, std::int64
 
 }  // namespace
 
-void sum_to_one(const char* op, const Target& target, int dtype, std::int64_t value_size, ReduceArgs a, const Workspace& workspace) {
+void sum_to_one(const char* op, const Target& target, int dtype, std::int64_t value_size, ReduceArgs a,
+                const Workspace& workspace) {
   const ReduceKernel sum = target.reduce->entry[0].run[dtype];
   void* const result = a.partial;
   while (a.n > kBlock) {

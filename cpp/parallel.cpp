@@ -67,9 +67,7 @@ static_assert(sizeof(Word) == 4 && Word::is_always_lock_free);
 void sleep_while(Word& word, std::uint32_t value) {
   syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
 }
-void wake(Word& word, int sleepers) {
-  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, sleepers, nullptr, nullptr, 0);
-}
+void wake(Word& word, int sleepers) { syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, sleepers, nullptr, nullptr, 0); }
 void renew_parking() {}
 #else
 // One lock for all words, in raw storage: never destroyed, and a forked child can make it anew, unlocked.
@@ -269,8 +267,8 @@ int num_threads() {
 
 void set_num_threads(int threads) {
   if (threads < 1 || threads > kMaxThreads)
-    throw std::invalid_argument("set_num_threads: threads must be from 1 to " + std::to_string(kMaxThreads) +
-                                ", got " + std::to_string(threads) + ".");
+    throw std::invalid_argument("set_num_threads: threads must be from 1 to " + std::to_string(kMaxThreads) + ", got " +
+                                std::to_string(threads) + ".");
   chosen_threads.store(threads);
 }
 

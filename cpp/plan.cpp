@@ -14,7 +14,8 @@ constexpr std::int64_t kGrain = 4;      // chunks claimed at once
 
 }  // namespace
 
-void run_update(int index, Dtype dtype, Device device, void* queue, const std::vector<UpdateTensor>& tensors, const double* params) {
+void run_update(int index, Dtype dtype, Device device, void* queue, const std::vector<UpdateTensor>& tensors,
+                const double* params) {
   const Target& target = target_for(device);
   const Entry<UpdateArgs>& entry = target.update->entry[index];
   const std::int64_t stored = dtype == Dtype::f64 ? 8 : dtype == Dtype::f32 ? 4 : 2;

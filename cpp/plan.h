@@ -15,7 +15,8 @@ struct UpdateTensor {
 };
 
 // index: find_update. params: the entry's number of doubles for each group.
-void run_update(int index, Dtype dtype, Device device, void* queue, const std::vector<UpdateTensor>& tensors, const double* params);
+void run_update(int index, Dtype dtype, Device device, void* queue, const std::vector<UpdateTensor>& tensors,
+                const double* params);
 
 // Throws dlk::Error if two of the memory ranges intersect. names[i] describes range i in the error text.
 struct MemoryRange {

@@ -1,4 +1,5 @@
 // Row-wise calls, and the losses over rows that put several kernels together: scan the class ids, run the rows, sum the rows' values.
+#include <algorithm>
 #include <atomic>
 #include <memory>
 
@@ -12,8 +13,8 @@
 namespace dlk {
 namespace {
 
-constexpr std::int64_t kGrain = 32768;    // elements in a range of rows
-constexpr std::int64_t kTileRows = 16;    // rows gathered at a time: a cache line of neighbors along an inner axis
+constexpr std::int64_t kGrain = 32768;     // elements in a range of rows
+constexpr std::int64_t kTileRows = 16;     // rows gathered at a time: a cache line of neighbors along an inner axis
 constexpr std::int64_t kTileColumns = 64;  // columns between two visits of the same lines
 
 using RowKernel = int (*)(const RowArgs&);
@@ -43,7 +44,8 @@ void point(RowArgs& a, const RowOperands& o, int k, const void* data, std::int64
 }
 
 // The part of a call that begins at row `first`: per-row arrays move along.
-RowArgs from_row(const RowArgs& a, const RowOperands& o, std::int64_t first, std::int64_t rows, std::int64_t value_size) {
+RowArgs from_row(const RowArgs& a, const RowOperands& o, std::int64_t first, std::int64_t rows,
+                 std::int64_t value_size) {
   RowArgs part = a;
   part.rows = rows;
   for (int k = 0; k < o.count(); ++k) {
@@ -53,7 +55,8 @@ RowArgs from_row(const RowArgs& a, const RowOperands& o, std::int64_t first, std
   }
   if (a.label != nullptr) part.label = static_cast<const char*>(a.label) + first * a.label_bytes;
   if (a.value != nullptr) part.value = static_cast<char*>(a.value) + first * value_size;
-  if (a.upstream != nullptr) part.upstream = static_cast<const char*>(a.upstream) + first * a.upstream_step * value_size;
+  if (a.upstream != nullptr)
+    part.upstream = static_cast<const char*>(a.upstream) + first * a.upstream_step * value_size;
   return part;
 }
 
@@ -73,7 +76,8 @@ bool place(RowArgs& a, const RowOperands& o, const Layout& layout) {
 
 // rows x cols between an array and a tile whose rows are contiguous; block of columns by block, so that each line is visited once.
 template <class Copy>
-void each_piece(const RowOperands& o, const Layout& layout, int k, std::int64_t first, std::int64_t rows, std::int64_t cols, Copy copy) {
+void each_piece(const RowOperands& o, const Layout& layout, int k, std::int64_t first, std::int64_t rows,
+                std::int64_t cols, Copy copy) {
   std::int64_t offset[kTileRows];
   for (std::int64_t r = 0; r < rows; ++r) offset[r] = offset_of(layout, k, first + r);
   for (std::int64_t c = 0; c < cols; c += kTileColumns) {
@@ -82,16 +86,18 @@ void each_piece(const RowOperands& o, const Layout& layout, int k, std::int64_t 
   }
 }
 
-void run_tiled(const RowArgs& a, const RowOperands& o, const Layout& layout, RowKernel kernel, std::int64_t value_size) {
+void run_tiled(const RowArgs& a, const RowOperands& o, const Layout& layout, RowKernel kernel,
+               std::int64_t value_size) {
   // Tiles are allocated before any work begins: running out of memory must not leave a half-written output.
-  const int slots = num_threads();
-  const std::int64_t plane = kTileRows * a.cols * o.item(0);  // every operand of a row call has the same item size
+  const std::int64_t tile_rows = std::min(kTileRows, a.rows);
+  const std::int64_t slots = std::min<std::int64_t>(num_threads(), (a.rows + tile_rows - 1) / tile_rows);
+  const std::int64_t plane = tile_rows * a.cols * o.item(0);  // every operand of a row call has the same item size
   const std::unique_ptr<char[]> tiles(new char[static_cast<std::size_t>(slots * o.count() * plane)]);
   std::atomic<std::int64_t> next{0};
   parallel_for(slots, 1, [&](std::int64_t slot, std::int64_t) {
     char* const tile = tiles.get() + slot * o.count() * plane;
-    for (std::int64_t first; (first = next.fetch_add(kTileRows)) < a.rows;) {
-      const std::int64_t rows = a.rows - first < kTileRows ? a.rows - first : kTileRows;
+    for (std::int64_t first; (first = next.fetch_add(tile_rows)) < a.rows;) {
+      const std::int64_t rows = std::min(tile_rows, a.rows - first);
       RowArgs part = from_row(a, o, first, rows, value_size);
       for (int k = 0; k < o.count(); ++k) {
         char* const to = tile + k * plane;
@@ -104,7 +110,8 @@ void run_tiled(const RowArgs& a, const RowOperands& o, const Layout& layout, Row
       kernel(part);
       if (!o.has_out) continue;
       each_piece(o, layout, o.ins, first, rows, a.cols, [&](std::int64_t to, std::int64_t at, std::int64_t n) {
-        copy_run(static_cast<char*>(o.at[o.ins]->data) + to, o.stride(o.ins), tile + o.ins * plane + at, o.item(o.ins), o.item(o.ins), n);
+        copy_run(static_cast<char*>(o.at[o.ins]->data) + to, o.stride(o.ins), tile + o.ins * plane + at, o.item(o.ins),
+                 o.item(o.ins), n);
       });
     }
   });
@@ -121,7 +128,8 @@ void run_rows(RowArgs& a, const RowOperands& o, RowKernel kernel, std::int64_t v
     check::device_status(o.op, kernel(a));
   } else if (placed) {
     const std::int64_t grain = a.cols >= kGrain ? 1 : kGrain / (a.cols + 1) + 1;
-    parallel_for(a.rows, grain, [&](std::int64_t begin, std::int64_t end) { kernel(from_row(a, o, begin, end - begin, value_size)); });
+    parallel_for(a.rows, grain,
+                 [&](std::int64_t begin, std::int64_t end) { kernel(from_row(a, o, begin, end - begin, value_size)); });
   } else {
     run_tiled(a, o, layout, kernel, value_size);
   }
@@ -176,7 +184,8 @@ void run_row_loss(const LossCall& c, const Workspace& workspace) {
     const LabelArgs scan{rows, cols, c.ignore, a.label, a.label_bytes, a.weight, total, bad, a.queue};
     check::device_status(c.op, target.labels->entry[0].run[dtype](scan));
     if (c.input->device == Device::cpu && *bad >= 0) {
-      const std::int64_t y = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[*bad] : static_cast<const std::int32_t*>(a.label)[*bad];
+      const std::int64_t y = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[*bad]
+                                                : static_cast<const std::int32_t*>(a.label)[*bad];
       check::label_range(c.op, *bad, y, cols, c.ignore);
     }
     if (c.reduction == Reduction::mean) a.divisor = total;
@@ -186,7 +195,8 @@ void run_row_loss(const LossCall& c, const Workspace& workspace) {
     a.upstream_step = c.reduction == Reduction::none ? 1 : 0;
   }
   const bool total_wanted = c.value != nullptr && c.reduction != Reduction::none;
-  if (c.value != nullptr) a.value = total_wanted ? workspace(static_cast<std::size_t>(rows * value_size)) : c.value->data;
+  if (c.value != nullptr)
+    a.value = total_wanted ? workspace(static_cast<std::size_t>(rows * value_size)) : c.value->data;
 
   run_rows(a, o, target.rows->entry[c.index].run[dtype], value_size);
   if (!total_wanted) return;

@@ -69,7 +69,8 @@ void each_run(const Layout& l, int k, std::int64_t first, std::int64_t n, Body b
 
 }  // namespace
 
-void copy_run(char* to, std::int64_t to_stride, const char* from, std::int64_t from_stride, std::int64_t item, std::int64_t n) {
+void copy_run(char* to, std::int64_t to_stride, const char* from, std::int64_t from_stride, std::int64_t item,
+              std::int64_t n) {
   if (to_stride == item && from_stride == item) {
     std::memcpy(to, from, static_cast<std::size_t>(n * item));
   } else if (item == 2) {
@@ -89,7 +90,8 @@ Layout shared_layout(const TensorView* const* operand, int count, bool keep_orde
     for (int k = 0; k < count; ++k) dims[d].stride[k] = operand[k]->stride[d];
   }
   if (!keep_order) {
-    std::stable_sort(dims, dims + ndim, [](const Dim& a, const Dim& b) { return std::llabs(a.stride[0]) > std::llabs(b.stride[0]); });
+    std::stable_sort(dims, dims + ndim,
+                     [](const Dim& a, const Dim& b) { return std::llabs(a.stride[0]) > std::llabs(b.stride[0]); });
   }
   return merged(dims, ndim, count);
 }
@@ -115,13 +117,15 @@ std::int64_t offset_of(const Layout& l, int k, std::int64_t index) {
   return offset;
 }
 
-void gather(const Layout& l, int k, const void* base, std::int64_t item, std::int64_t first, std::int64_t n, void* tile) {
+void gather(const Layout& l, int k, const void* base, std::int64_t item, std::int64_t first, std::int64_t n,
+            void* tile) {
   each_run(l, k, first, n, [&](std::int64_t offset, std::int64_t stride, std::int64_t run, std::int64_t done) {
     copy_run(static_cast<char*>(tile) + done * item, item, static_cast<const char*>(base) + offset, stride, item, run);
   });
 }
 
-void scatter(const Layout& l, int k, void* base, std::int64_t item, std::int64_t first, std::int64_t n, const void* tile) {
+void scatter(const Layout& l, int k, void* base, std::int64_t item, std::int64_t first, std::int64_t n,
+             const void* tile) {
   each_run(l, k, first, n, [&](std::int64_t offset, std::int64_t stride, std::int64_t run, std::int64_t done) {
     copy_run(static_cast<char*>(base) + offset, stride, static_cast<const char*>(tile) + done * item, item, item, run);
   });

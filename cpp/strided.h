@@ -23,12 +23,15 @@ Layout shared_layout(const TensorView* const* operand, int count, bool keep_orde
 // The layout of all dimensions but `axis`: the rows.
 Layout row_layout(const TensorView* const* operand, int count, int axis);
 
-void gather(const Layout& layout, int k, const void* base, std::int64_t item, std::int64_t first, std::int64_t n, void* tile);
-void scatter(const Layout& layout, int k, void* base, std::int64_t item, std::int64_t first, std::int64_t n, const void* tile);
+void gather(const Layout& layout, int k, const void* base, std::int64_t item, std::int64_t first, std::int64_t n,
+            void* tile);
+void scatter(const Layout& layout, int k, void* base, std::int64_t item, std::int64_t first, std::int64_t n,
+             const void* tile);
 // Byte offset of element `index` of operand k.
 std::int64_t offset_of(const Layout& layout, int k, std::int64_t index);
 
 // n elements, `stride` bytes apart on either side
-void copy_run(char* to, std::int64_t to_stride, const char* from, std::int64_t from_stride, std::int64_t item, std::int64_t n);
+void copy_run(char* to, std::int64_t to_stride, const char* from, std::int64_t from_stride, std::int64_t item,
+              std::int64_t n);
 
 }  // namespace dlk

@@ -41,8 +41,9 @@ bool always() { return true; }
 
 #if defined(DLK_HAVE_AVX512)
 bool has_avx512() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2");
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("avx2");
 }
 #endif
 #if defined(DLK_HAVE_AVX2)
@@ -74,8 +75,8 @@ const Target* named(const std::string& name, const char* asked_by) {
   for (const Candidate& c : candidates) {
     if (name == c.target->name && c.supported()) return c.target;
   }
-  check::fail_value(std::string(asked_by) + ": target must be one of " + joined(supported_targets()) + " on this machine, got \"" + name +
-                    "\" (built: " + joined(built_targets()) + ").");
+  check::fail_value(std::string(asked_by) + ": target must be one of " + joined(supported_targets()) +
+                    " on this machine, got \"" + name + "\" (built: " + joined(built_targets()) + ").");
 }
 
 const Target* chosen_at_start() {
@@ -84,7 +85,8 @@ const Target* chosen_at_start() {
   for (const Candidate& c : candidates) {
     if (c.supported()) return c.target;
   }
-  throw Error(Error::Kind::runtime, "dlkernels: none of the built targets (" + joined(built_targets()) + ") runs on this machine.");
+  throw Error(Error::Kind::runtime,
+              "dlkernels: none of the built targets (" + joined(built_targets()) + ") runs on this machine.");
 }
 
 std::atomic<const Target*> cpu{nullptr};
@@ -132,7 +134,8 @@ void register_cuda_target(const Target* target) { cuda.store(target, std::memory
 const Target& target_for(Device device) {
   if (device == Device::cpu) return cpu_target();
   const Target* t = cuda.load(std::memory_order_acquire);
-  if (t == nullptr) throw Error(Error::Kind::runtime, "dlkernels: no CUDA target is loaded. `dlkernels info` says why.");
+  if (t == nullptr)
+    throw Error(Error::Kind::runtime, "dlkernels: no CUDA target is loaded. `dlkernels info` says why.");
   return *t;
 }
 

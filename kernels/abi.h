@@ -38,14 +38,14 @@ struct RowArgs {
   std::int64_t out_step;
   const double* params;
   // Losses over rows. Each may be null.
-  const void* label;         // class id of each row
-  int label_bytes;           // 4 or 8
-  std::int64_t ignore;       // rows with this label count for nothing
-  const void* weight;        // storage type, one per column
-  void* value;               // compute type, one per row
-  const void* upstream;      // compute type: gradient of what follows, upstream_step 0 (scalar) or 1 (per row)
+  const void* label;     // class id of each row
+  int label_bytes;       // 4 or 8
+  std::int64_t ignore;   // rows with this label count for nothing
+  const void* weight;    // storage type, one per column
+  void* value;           // compute type, one per row
+  const void* upstream;  // compute type: gradient of what follows, upstream_step 0 (scalar) or 1 (per row)
   std::int64_t upstream_step;
-  const void* divisor;       // compute type, scalar: gradients are divided by it; null: by `count`
+  const void* divisor;  // compute type, scalar: gradients are divided by it; null: by `count`
   double count;
   void* queue;
 };
@@ -59,7 +59,7 @@ struct ReduceArgs {
   void* partial;  // compute type, one per block
   const double* params;
   const void* upstream;  // compute type, scalar; may be null
-  const void* divisor;   // compute type, scalar: the gradient, or a sum of one block, is divided by it; null: by `count`
+  const void* divisor;  // compute type, scalar: the gradient, or a sum of one block, is divided by it; null: by `count`
   double count;
   bool stream;
   void* queue;

@@ -21,8 +21,8 @@
 #error "compile with -DDLK_TARGET=<name of the target>"
 #endif
 
-#define DLK_BEGIN       \
-  namespace dlk {       \
+#define DLK_BEGIN        \
+  namespace dlk {        \
   namespace DLK_TARGET { \
   namespace {
 #define DLK_END \

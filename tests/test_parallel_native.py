@@ -73,9 +73,7 @@ def run(program: Path, *cases: str) -> str:
     setarch = shutil.which("setarch")
     prefix = [setarch, "-R"] if setarch and program.name == "thread" else []
     command = [*prefix, str(program), *cases]
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=SECONDS, env=environment
-    )
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS, env=environment)
     assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert ", 0 failed" in done.stdout, done.stdout
     return done.stdout

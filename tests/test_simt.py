@@ -7,6 +7,7 @@ the planted mistakes of tests/simt/planted.cpp show that they are found.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -49,10 +50,13 @@ def run(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *arguments], check=False, capture_output=True, text=True, timeout=SECONDS)
 
 
-def objects(folder: Path) -> dict[str, Path]:
-    """Everything compiled, two at a time."""
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Everything compiled, two files at a time."""
+    folder = tmp_path_factory.mktemp("simt")
+    cpu = [*ARITHMETIC, "-O1", "-w", "-DDLK_TARGET=cpu"]
     jobs = [(CUDA / f"{name}.cu", f"simt_{name}", KERNEL) for name in LOOPS]
-    jobs += [(CPU / f"{name}.cpp", f"cpu_{name}", [*ARITHMETIC, "-O1", "-w", "-DDLK_TARGET=cpu"]) for name in LOOPS]
+    jobs += [(CPU / f"{name}.cpp", f"cpu_{name}", cpu) for name in LOOPS]
     jobs += [(SIMT / f"{name}.cpp", name, HOST) for name in (*EMULATION, *BITS)]
     jobs += [(SIMT / "planted.cpp", "planted", [*HOST, "-O1", "-fsanitize=thread", "-fno-strict-aliasing"])]
     with ThreadPoolExecutor(2) as pool:
@@ -60,17 +64,15 @@ def objects(folder: Path) -> dict[str, Path]:
         return dict(zip((job[1] for job in jobs), paths, strict=True))
 
 
-def linked(folder: Path, name: str, *parts: Path) -> Path:
-    return built(*parts, "-pthread", "-o", folder / name)
+def linked(name: str, objects: dict[str, Path], output: Path) -> Path:
+    """The program `name` with the loops of both sides; planted.cpp brings kernels of its own."""
+    others = ("simt", "race") if name == "planted" else [part for part in objects if part not in (*BITS, "planted")]
+    return built(objects[name], *(objects[part] for part in others), "-pthread", "-o", output)
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("simt")
-    made = objects(folder)
-    common = [path for name, path in made.items() if name.startswith(("simt_", "cpu_")) or name in EMULATION]
-    linkable = {name: linked(folder, name, made[name], *common) for name in BITS}
-    return {**linkable, "planted": linked(folder, "planted", made["planted"], made["simt"], made["race"])}
+def programs(objects: dict[str, Path]) -> dict[str, Path]:
+    return {name: linked(name, objects, objects[name].with_suffix("")) for name in (*BITS, "planted")}
 
 
 @pytest.mark.parametrize("name", BITS)
@@ -103,33 +105,30 @@ def test_every_cuda_source_is_emulated() -> None:
     assert sources == {*LOOPS, "probe"}  # probe.cu only asks the driver
 
 
-# Barriers of kernels/cuda/rows.cuh that the loops cannot do without: (the line, how often it is there).
+# Barriers that the row loops cannot do without: file, and a line that is there once.
 BARRIERS = {
-    "row begins": "    cluster.meet();\n    if (climbs",
-    "maximum": "    __syncthreads();\n    const S lowest",
-    "lanes": "    __syncthreads();\n    const bool alone",
-    "inbox": "    if (alone) return;\n    cluster.meet();",
-    "next turn": "    if (!resident) cluster.meet();",
-    "warp sums": "row.sum[k] = fold<1>(v[k]);\n    __syncwarp();",
+    "row begins": ("rows.cuh", "    cluster.meet();\n    if (climbs"),
+    "maximum": ("rows.cuh", "    __syncthreads();\n    const S lowest"),
+    "loaded": ("rows.cuh", "void meet() { __syncthreads(); }"),
+    "lanes": ("rows.cuh", "    __syncthreads();\n    const bool alone"),
+    "inbox": ("rows.cuh", "    if (alone) return;\n    cluster.meet();"),
+    "next turn": ("rows.cuh", "    if (!resident) cluster.meet();"),
+    "warp loaded": ("rows.cuh", "    __syncwarp();\n    return warp_maximum(best);"),
+    "warp sums": ("rows.cuh", "row.sum[k] = fold<1>(v[k]);\n    __syncwarp();"),
+    "ladder": ("canonical.cuh", "    __syncwarp();\n    if ((first + width)"),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BARRIERS)
-def test_a_barrier_taken_out_of_the_row_loops_is_missed(tmp_path: Path, name: str) -> None:
-    tree = tmp_path / "tree"
-    for room in ("kernels", "cpp", "tests/simt"):
-        shutil.copytree(ROOT / room, tree / room)
-    rows = tree / "kernels/cuda/rows.cuh"
-    text, where = rows.read_text(), BARRIERS[name]
+def test_a_barrier_taken_out_of_the_row_loops_is_missed(objects: dict[str, Path], tmp_path: Path, name: str) -> None:
+    shutil.copytree(ROOT / "kernels", tmp_path / "kernels")
+    file, where = BARRIERS[name]
+    source = tmp_path / "kernels/cuda" / file
+    text = source.read_text()
     assert text.count(where) == 1
-    without = where
-    for barrier in ("cluster.meet();", "__syncthreads();", "__syncwarp();"):
-        without = without.replace(barrier, ";")
-    rows.write_text(text.replace(where, without))
-    made = objects(tmp_path)
-    made["simt_rows"] = compiled(tree / "kernels/cuda/rows.cu", tmp_path / "simt_rows.o", *KERNEL)
-    common = [path for part, path in made.items() if part.startswith(("simt_", "cpu_")) or part in EMULATION]
-    done = run(linked(tmp_path, "bits_rows", made["bits_rows"], *common))
-    assert done.returncode != 0
-    assert "race" in done.stdout, done.stdout
+    source.write_text(text.replace(where, re.sub(r"cluster\.meet\(\)|__sync\w+\(\)", "", where)))
+    rows = compiled(tmp_path / "kernels/cuda/rows.cu", tmp_path / "rows.o", *KERNEL)
+    done = run(linked("bits_rows", {**objects, "simt_rows": rows}, tmp_path / "bits_rows"))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert ": race: " in done.stdout, done.stdout

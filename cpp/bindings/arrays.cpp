@@ -58,8 +58,12 @@ void read_numpy(Array& a, PyObject* object) {
 std::string type_name(PyObject* object) { return Py_TYPE(object)->tp_name; }
 
 [[noreturn]] void not_an_array(PyObject* object, const char* op, const char* arg, const std::string& why = "") {
-  check::fail_type(std::string(op) + ": " + arg + " must be a NumPy, CuPy, PyTorch or JAX array, got " + type_name(object) +
-                   (why.empty() ? ". Convert it, for example with numpy.asarray." : ": " + why));
+  const std::string argument = std::string(op) + ": " + arg;
+  if (!why.empty())
+    check::fail_type(argument + " must be an array whose memory can be read as it is, got " + type_name(object) + ": " +
+                     why);
+  check::fail_type(argument + " must be a NumPy, CuPy, PyTorch or JAX array, got " + type_name(object) +
+                   ". Convert it, for example with numpy.asarray.");
 }
 
 Element dlpack_element(const DLDataType& d, TensorView& t) {
@@ -71,7 +75,11 @@ Element dlpack_element(const DLDataType& d, TensorView& t) {
     if (d.code == kDLInt && d.bits == 32) return Element::i32;
     if (d.code == kDLInt && d.bits == 64) return Element::i64;
   }
-  const char* kind = d.code == kDLInt ? "int" : d.code == kDLUInt ? "uint" : d.code == kDLBool ? "bool" : d.code == kDLComplex ? "complex" : "dtype";
+  const char* kind = d.code == kDLInt       ? "int"
+                     : d.code == kDLUInt    ? "uint"
+                     : d.code == kDLBool    ? "bool"
+                     : d.code == kDLComplex ? "complex"
+                                            : "dtype";
   const std::string name = kind + std::to_string(d.bits) + (d.lanes == 1 ? "" : "x" + std::to_string(d.lanes));
   std::strncpy(t.type_name, name.c_str(), sizeof t.type_name - 1);
   t.type_name[sizeof t.type_name - 1] = '\0';
@@ -110,7 +118,8 @@ bool take_capsule(Array& a, const py::object& capsule, const char* op, const cha
     auto* m = static_cast<DLManagedTensorVersioned*>(PyCapsule_GetPointer(c, "dltensor_versioned"));
     if (m->version.major != DLPACK_MAJOR_VERSION) return false;
     PyCapsule_SetName(c, "used_dltensor_versioned");
-    PyCapsule_SetDestructor(c, [](PyObject* self) { release<DLManagedTensorVersioned>(self, "used_dltensor_versioned"); });
+    PyCapsule_SetDestructor(c,
+                            [](PyObject* self) { release<DLManagedTensorVersioned>(self, "used_dltensor_versioned"); });
     device = m->dl_tensor.device;
     read_dltensor(a, m->dl_tensor, (m->flags & DLPACK_FLAG_BITMASK_READ_ONLY) != 0, op, arg);
   } else if (PyCapsule_IsValid(c, "dltensor")) {
@@ -129,9 +138,11 @@ bool take_capsule(Array& a, const py::object& capsule, const char* op, const cha
 py::object export_dlpack(PyObject* object, const char* op, const char* arg) {
   const py::handle h(object);
   try {
-    return h.attr(names.dlpack)(py::arg("max_version") = py::make_tuple(DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION), py::arg("copy") = false);
+    return h.attr(names.dlpack)(py::arg("max_version") = py::make_tuple(DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION),
+                                py::arg("copy") = false);
   } catch (py::error_already_set& e) {
-    if (!e.matches(PyExc_TypeError)) not_an_array(object, op, arg, "its library will not lend it: " + std::string(py::str(e.value())));
+    if (!e.matches(PyExc_TypeError))
+      not_an_array(object, op, arg, "its library will not lend it: " + std::string(py::str(e.value())));
   }
   try {  // producers from before DLPack 1.0
     return h.attr(names.dlpack)();
@@ -186,8 +197,8 @@ void new_numpy(Result& r, Element element, int ndim, const std::int64_t* shape, 
     dims[d] = static_cast<Py_intptr_t>(shape[d]);
     if (strides != nullptr) steps[d] = static_cast<Py_intptr_t>(strides[d]);
   }
-  PyObject* array = py::detail::npy_api::get().PyArray_NewFromDescr_(known.ndarray, descr, ndim, dims, strides == nullptr ? nullptr : steps,
-                                                                    nullptr, 0, nullptr);
+  PyObject* array = py::detail::npy_api::get().PyArray_NewFromDescr_(
+      known.ndarray, descr, ndim, dims, strides == nullptr ? nullptr : steps, nullptr, 0, nullptr);
   if (array == nullptr) throw py::error_already_set();
   r.owner = py::reinterpret_steal<py::object>(array);
   r.array.object = array;
@@ -199,8 +210,8 @@ void new_numpy(Result& r, Element element, int ndim, const std::int64_t* shape, 
 void init_arrays(py::module_& m) {
   known.ndarray = py::detail::npy_api::get().PyArray_Type_;
   const py::object bf16 = py::module_::import("ml_dtypes").attr("bfloat16");
-  const py::object dtypes[] = {py::dtype("float32"), py::dtype("float64"), py::dtype("float16"), py::dtype::from_args(bf16),
-                               py::dtype("int32"), py::dtype("int64")};
+  const py::object dtypes[] = {py::dtype("float32"),       py::dtype("float64"), py::dtype("float16"),
+                               py::dtype::from_args(bf16), py::dtype("int32"),   py::dtype("int64")};
   for (int e = 0; e < 6; ++e) known.descr[e] = dtypes[e].inc_ref().ptr();
   names.dlpack = PyUnicode_InternFromString("__dlpack__");
   m.def(
@@ -215,7 +226,8 @@ void read_array(Array& a, PyObject* object, const char* op, const char* arg) {
     return;
   }
   if (py::detail::npy_api::get().PyArray_Check_(object)) {
-    if (PyObject_HasAttrString(object, "mask") != 0) not_an_array(object, op, arg, "its mask would be lost. Pass its filled() data.");
+    if (PyObject_HasAttrString(object, "mask") != 0)
+      not_an_array(object, op, arg, "its mask would be lost. Pass its filled() data.");
     read_numpy(a, object);  // memmap, matrix: plain memory; the result is a plain ndarray
     return;
   }
@@ -241,7 +253,8 @@ void read_array(Array& a, PyObject* object, const char* op, const char* arg) {
   a.view.readonly = a.view.readonly || helper("immutable")(py::handle(object)).cast<bool>();
 }
 
-void new_array(Result& r, const Array& result_of, Element element, int ndim, const std::int64_t* shape, const char* op) {
+void new_array(Result& r, const Array& result_of, Element element, int ndim, const std::int64_t* shape,
+               const char* op) {
   if (result_of.numpy) {
     new_numpy(r, element, ndim, shape, nullptr);
   } else {
@@ -285,9 +298,11 @@ void refuse_overlap(const Array& out, const Array& in, const char* op, const cha
   const auto described = [](const TensorView& t) {
     py::tuple strides(static_cast<std::size_t>(t.ndim));
     for (int d = 0; d < t.ndim; ++d) strides[static_cast<std::size_t>(d)] = py::int_(t.stride[d]);
-    return py::make_tuple(reinterpret_cast<std::uintptr_t>(t.data), shape_tuple(t.ndim, t.shape), strides, item_size(t.element));
+    return py::make_tuple(reinterpret_cast<std::uintptr_t>(t.data), shape_tuple(t.ndim, t.shape), strides,
+                          item_size(t.element));
   };
-  if (helper("shares_memory")(described(out.view), described(in.view)).cast<bool>()) check::overlap(op, out_arg, in_arg);
+  if (helper("shares_memory")(described(out.view), described(in.view)).cast<bool>())
+    check::overlap(op, out_arg, in_arg);
 }
 
 }  // namespace dlk

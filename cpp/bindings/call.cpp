@@ -55,13 +55,15 @@ void parse(const CallObject* self, PyObject* const* args, Py_ssize_t positional,
   std::size_t allowed = 0;
   while (allowed < signature.size() && !signature[allowed].keyword_only) ++allowed;
   if (static_cast<std::size_t>(positional) > allowed) {
-    argument_error(self, "wanted at most " + std::to_string(allowed) + " positional arguments, got " + std::to_string(positional));
+    argument_error(
+        self, "wanted at most " + std::to_string(allowed) + " positional arguments, got " + std::to_string(positional));
   }
   for (Py_ssize_t i = 0; i < positional; ++i) slot[i] = args[i];
   const Py_ssize_t keywords = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
   for (Py_ssize_t k = 0; k < keywords; ++k) {
     const std::size_t i = keyword_slot(self, PyTuple_GET_ITEM(kwnames, k));
-    if (slot[i] != nullptr) argument_error(self, "argument '" + py::cast<std::string>(signature[i].name) + "' is given twice");
+    if (slot[i] != nullptr)
+      argument_error(self, "argument '" + py::cast<std::string>(signature[i].name) + "' is given twice");
     slot[i] = args[positional + k];
   }
   for (std::size_t i = 0; i < signature.size(); ++i) {
@@ -112,12 +114,15 @@ PyObject* repr(PyObject* object) {
 }
 
 // Ops are module-level names: pickled and copied by name, as functions are.
-PyObject* reduce(PyObject* object, PyObject*) { return PyUnicode_FromString(reinterpret_cast<CallObject*>(object)->name->c_str()); }
+PyObject* reduce(PyObject* object, PyObject*) {
+  return PyUnicode_FromString(reinterpret_cast<CallObject*>(object)->name->c_str());
+}
 
 PyMemberDef members[] = {{"__dictoffset__", T_PYSSIZET, offsetof(CallObject, dict), READONLY, nullptr},
                          {"__vectorcalloffset__", T_PYSSIZET, offsetof(CallObject, vectorcall), READONLY, nullptr},
                          {nullptr, 0, 0, 0, nullptr}};
-PyGetSetDef getset[] = {{"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr}, {nullptr, nullptr, nullptr, nullptr, nullptr}};
+PyGetSetDef getset[] = {{"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
+                        {nullptr, nullptr, nullptr, nullptr, nullptr}};
 PyMethodDef methods[] = {{"__reduce__", reduce, METH_NOARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
 PyType_Slot slots[] = {{Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
                        {Py_tp_members, members},
@@ -129,10 +134,27 @@ PyType_Slot slots[] = {{Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
                        {Py_tp_repr, reinterpret_cast<void*>(repr)},
                        {0, nullptr}};
 PyType_Spec spec = {"dlkernels._core.Op", sizeof(CallObject), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
+                        Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
                     slots};
 
-std::string got(PyObject* value) { return std::string("got ") + Py_TYPE(value)->tp_name + " " + py::cast<std::string>(py::repr(py::handle(value))); }
+std::string got(PyObject* value) {
+  return std::string("got ") + Py_TYPE(value)->tp_name + " " + py::cast<std::string>(py::repr(py::handle(value)));
+}
+
+// numbers.Real: Python's and NumPy's scalars, Fraction; no Decimal, string, complex or array.
+bool is_real_number(py::handle value) {
+  static PyObject* const real = py::object(py::module_::import("numbers").attr("Real")).release().ptr();
+  return py::isinstance(value, real);
+}
+
+py::object as_index(PyObject* value, const char* op, const char* arg) {
+  if (PyBool_Check(value) || PyIndex_Check(value) == 0)
+    check::fail_type(std::string(op) + ": " + arg + " must be an integer, " + got(value) + ".");
+  py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(value));
+  if (!index) throw py::error_already_set();
+  return index;
+}
 
 }  // namespace
 
@@ -152,13 +174,10 @@ py::object make_call(const std::string& name, std::vector<Parameter> signature, 
 
 double real_argument(PyObject* value, const char* op, const char* arg) {
   if (PyFloat_CheckExact(value)) return PyFloat_AS_DOUBLE(value);
-  const bool number = PyFloat_Check(value) || (PyLong_Check(value) && !PyBool_Check(value)) ||
-                      (Py_TYPE(value)->tp_as_number != nullptr && Py_TYPE(value)->tp_as_number->nb_float != nullptr && !PyBool_Check(value) &&
-                       PyObject_HasAttrString(value, "real") != 0 && PyObject_HasAttrString(value, "shape") == 0) ||
-                      std::string(Py_TYPE(value)->tp_name).rfind("numpy.float", 0) == 0 || std::string(Py_TYPE(value)->tp_name).rfind("numpy.int", 0) == 0;
-  if (!number) check::fail_type(std::string(op) + ": " + arg + " must be a real number, " + got(value) + ".");
-  const double v = PyFloat_AsDouble(value);
-  if (v == -1.0 && PyErr_Occurred() != nullptr) {
+  const bool real =
+      !PyBool_Check(value) && (PyFloat_Check(value) || PyLong_Check(value) || is_real_number(py::handle(value)));
+  const double v = real ? PyFloat_AsDouble(value) : -1;
+  if (!real || (v == -1.0 && PyErr_Occurred() != nullptr)) {
     PyErr_Clear();
     check::fail_type(std::string(op) + ": " + arg + " must be a real number, " + got(value) + ".");
   }
@@ -166,19 +185,26 @@ double real_argument(PyObject* value, const char* op, const char* arg) {
 }
 
 std::int64_t integer_argument(PyObject* value, const char* op, const char* arg) {
-  if (PyBool_Check(value) || PyIndex_Check(value) == 0) check::fail_type(std::string(op) + ": " + arg + " must be an integer, " + got(value) + ".");
-  const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(value));
-  if (!index) throw py::error_already_set();
-  const long long v = PyLong_AsLongLong(index.ptr());
+  const long long v = PyLong_AsLongLong(as_index(value, op, arg).ptr());
   if (v == -1 && PyErr_Occurred() != nullptr) {
     PyErr_Clear();
-    check::fail_value(std::string(op) + ": " + arg + " must fit in 64 bits, " + got(value) + ".");
+    check::fail_value(std::string(op) + ": " + arg + " must be in [-2**63, 2**63), " + got(value) + ".");
+  }
+  return v;
+}
+
+std::uint64_t unsigned_argument(PyObject* value, const char* op, const char* arg) {
+  const unsigned long long v = PyLong_AsUnsignedLongLong(as_index(value, op, arg).ptr());
+  if (v == static_cast<unsigned long long>(-1) && PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    check::fail_value(std::string(op) + ": " + arg + " must be in [0, 2**64), " + got(value) + ".");
   }
   return v;
 }
 
 std::string string_argument(PyObject* value, const char* op, const char* arg) {
-  if (!PyUnicode_Check(value)) check::fail_type(std::string(op) + ": " + arg + " must be a string, " + got(value) + ".");
+  if (!PyUnicode_Check(value))
+    check::fail_type(std::string(op) + ": " + arg + " must be a string, " + got(value) + ".");
   return py::cast<std::string>(py::handle(value));
 }
 
@@ -196,9 +222,9 @@ void set_python_error() {
   } catch (py::error_already_set& e) {
     e.restore();
   } catch (const Error& e) {
-    PyObject* type = e.kind == Error::Kind::type    ? PyExc_TypeError
-                     : e.kind == Error::Kind::value ? PyExc_ValueError
-                     : e.kind == Error::Kind::index ? PyExc_IndexError
+    PyObject* type = e.kind == Error::Kind::type     ? PyExc_TypeError
+                     : e.kind == Error::Kind::value  ? PyExc_ValueError
+                     : e.kind == Error::Kind::index  ? PyExc_IndexError
                      : e.kind == Error::Kind::memory ? PyExc_MemoryError
                                                      : PyExc_RuntimeError;
     PyErr_SetString(type, e.what());

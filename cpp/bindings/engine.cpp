@@ -21,7 +21,8 @@ class Engine {
     if (index_ < 0) throw py::value_error("no update rule " + rule);
     const Entry<UpdateArgs>& entry = cpu_target().update->entry[index_];
     columns_ = static_cast<std::size_t>(entry.params);
-    if (states.size() != static_cast<std::size_t>(entry.ins)) throw py::value_error(rule + " wants " + std::to_string(entry.ins) + " state lists");
+    if (states.size() != static_cast<std::size_t>(entry.ins))
+      throw py::value_error(rule + " wants " + std::to_string(entry.ins) + " state lists");
     for (std::size_t i = 0; i < params.size(); ++i) {
       const Array& p = hold(params[i], item("params", i));
       check::floating(name_.c_str(), item("params", i).c_str(), p.view);
@@ -36,7 +37,8 @@ class Engine {
       for (std::size_t k = 0; k < states.size(); ++k) {
         const std::string state = "state " + std::to_string(k) + " of " + item("params", i);
         const Array& s = hold(states[k][i], state);
-        check::same_element(name_.c_str(), state.c_str(), s.view, "its parameter's compute type", compute_element(first().element));
+        check::same_element(name_.c_str(), state.c_str(), s.view, "its parameter's compute type",
+                            compute_element(first().element));
         check::same_shape(name_.c_str(), state.c_str(), s.view, item("params", i).c_str(), held_[at]->view);
         check::same_device(name_.c_str(), state.c_str(), s.view, "params[0]", first());
         t.at[2 + k] = s.view.data;
@@ -73,8 +75,8 @@ class Engine {
   // Checks the gradients of a step (None: that parameter is left alone) and returns which parameters have one.
   std::vector<bool> check(const py::list& grads) {
     if (grads.size() != tensors_.size()) {
-      check::fail_value(name_ + ": wanted " + std::to_string(tensors_.size()) + " gradients, one per parameter (None to skip it), got " +
-                        std::to_string(grads.size()) + ".");
+      check::fail_value(name_ + ": wanted " + std::to_string(tensors_.size()) +
+                        " gradients, one per parameter (None to skip it), got " + std::to_string(grads.size()) + ".");
     }
     std::vector<bool> present(tensors_.size());
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
@@ -88,7 +90,9 @@ class Engine {
 
   // row[i]: which row of `values` (rows x columns) applies to parameter i. Checks again what check() did, then writes.
   void step(const py::list& grads, const std::vector<int>& row, const std::vector<double>& values) {
-    if (grads.size() != tensors_.size() || row.size() != tensors_.size() || values.size() % columns_ != 0) {
+    const int rows = row.empty() ? 0 : *std::max_element(row.begin(), row.end()) + 1;
+    if (grads.size() != tensors_.size() || row.size() != tensors_.size() ||
+        values.size() != static_cast<std::size_t>(rows) * columns_) {
       throw py::value_error("step: wrong number of gradients, rows or values");
     }
     std::vector<UpdateTensor> active;
@@ -97,7 +101,7 @@ class Engine {
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
       PyObject* g = PyList_GET_ITEM(grads.ptr(), static_cast<Py_ssize_t>(i));
       if (g == Py_None) continue;
-      if (row[i] < 0 || static_cast<std::size_t>(row[i]) * columns_ >= values.size()) throw py::index_error("step: row");
+      if (row[i] < 0) throw py::index_error("step: row");
       UpdateTensor t = tensors_[i];
       lent.push_back(read_gradient(g, i));
       t.at[1] = lent.back()->view.data;
@@ -118,7 +122,9 @@ class Engine {
     auto a = std::make_unique<Array>();
     read_array(*a, object.ptr(), name_.c_str(), what.c_str());
     check::writable(name_.c_str(), what.c_str(), a->view);
-    if (!is_contiguous(a->view)) check::fail_value(name_ + ": " + what + " must be contiguous. Pass numpy.ascontiguousarray of it, and use that array from then on.");
+    if (!is_contiguous(a->view))
+      check::fail_value(name_ + ": " + what +
+                        " must be contiguous. Pass numpy.ascontiguousarray of it, and use that array from then on.");
     owners_.push_back(object);
     held_.push_back(std::move(a));
     what_.push_back(what);
@@ -134,19 +140,23 @@ class Engine {
     check::same_element(name_.c_str(), what.c_str(), a->view, param.c_str(), p.element);
     check::same_shape(name_.c_str(), what.c_str(), a->view, param.c_str(), p);
     check::same_device(name_.c_str(), what.c_str(), a->view, param.c_str(), p);
-    if (!is_contiguous(a->view)) check::fail_value(name_ + ": " + what + " must be contiguous. Pass numpy.ascontiguousarray of it.");
+    if (!is_contiguous(a->view))
+      check::fail_value(name_ + ": " + what + " must be contiguous. Pass numpy.ascontiguousarray of it.");
     const Extent e = extent_of(a->view);
     // the last written range that begins at or before the gradient's end
-    auto after = std::lower_bound(written_.begin(), written_.end(), e.last, [](const MemoryRange& r, std::uintptr_t at) { return r.first < at; });
+    auto after = std::lower_bound(written_.begin(), written_.end(), e.last,
+                                  [](const MemoryRange& r, std::uintptr_t at) { return r.first < at; });
     if (e.first != e.last && after != written_.begin() && (after - 1)->last > e.first) {
-      check::fail_value(name_ + ": " + what + " shares memory with " + what_[static_cast<std::size_t>((after - 1)->owner)] +
+      check::fail_value(name_ + ": " + what + " shares memory with " +
+                        what_[static_cast<std::size_t>((after - 1)->owner)] +
                         ". A gradient must be an array of its own.");
     }
     return a;
   }
 
   [[noreturn]] static void refuse(const Engine& a, int i, const Engine& b, int j) {
-    check::fail_value(a.name_ + ": " + a.what_[static_cast<std::size_t>(i)] + " and " + b.what_[static_cast<std::size_t>(j)] +
+    check::fail_value(a.name_ + ": " + a.what_[static_cast<std::size_t>(i)] + " and " +
+                      b.what_[static_cast<std::size_t>(j)] +
                       " share memory (the same array twice, or views of one array). Pass each parameter once.");
   }
 

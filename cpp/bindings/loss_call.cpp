@@ -1,5 +1,6 @@
 // Losses: loss(input, target, ...), loss.value_and_grad(...) in one pass, and loss.backward(dy, input, target, ...).
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "../check.h"
@@ -55,12 +56,13 @@ struct LossExecutor : Executor {
   // Completes the call with what every loss has in common, runs it and returns what this pass promises.
   // value_shape: the shape of the loss for reduction "none".
   template <class Run>
-  py::object finish(PyObject* const* slot, const Array& input, LossCall& call, int value_ndim, const std::int64_t* value_shape,
-                    const std::vector<std::pair<const Array*, const char*>>& reads, Run run_it) const {
+  py::object finish(PyObject* const* slot, const Array& input, LossCall& call, int value_ndim,
+                    const std::int64_t* value_shape, const std::vector<std::pair<const Array*, const char*>>& reads,
+                    Run run_it) const {
     const char* name = op.c_str();
     const Element value_element = compute_element(input.view.element);
     const bool none = call.reduction == Reduction::none;
-    Array dy, out;
+    Array dy;
     if (pass == Pass::backward) {
       read_array(dy, slot[dy_slot], name, "dy");
       check::same_device(name, "dy", dy.view, "input", input.view);
@@ -71,20 +73,14 @@ struct LossExecutor : Executor {
       check::same_shape(name, "dy", dy.view, "the loss", shape);
       call.upstream = &dy.view;
     }
-    Result value, grad;
-    const bool has_out = out_slot != kMaxArguments && given(slot[out_slot]);
+    Result value;
+    std::optional<Output> grad;
     if (pass != Pass::value) {
-      if (has_out) {
-        read_array(out, slot[out_slot], name, "out");
-        check_out(out, input, input.view.element, name, "input");
-        refuse_overlap(out, input, name, "out", "input");
-        for (const auto& [array, arg] : reads) refuse_overlap(out, *array, name, "out", arg);
-        if (call.upstream != nullptr) refuse_overlap(out, dy, name, "out", "dy");
-        call.grad = &out.view;
-      } else {
-        new_like(grad, input, input.view.element, name);
-        call.grad = &grad.array.view;
-      }
+      grad.emplace(out_slot == kMaxArguments ? nullptr : slot[out_slot], input, name, "input",
+                   Output::Reads{{&input, "input"}});
+      for (const auto& [array, arg] : reads) grad->refuse(*array, name, arg);
+      if (call.upstream != nullptr) grad->refuse(dy, name, "dy");
+      call.grad = &grad->view();
     }
     if (pass != Pass::backward) {
       new_array(value, input, value_element, none ? value_ndim : 0, value_shape, name);
@@ -93,11 +89,9 @@ struct LossExecutor : Executor {
     Scratch scratch(input);
     const Workspace workspace = scratch.workspace();
     run_released(size_of(input.view), [&] { run_it(call, workspace); });
-    py::object dx;
-    if (pass != Pass::value) dx = has_out ? py::reinterpret_borrow<py::object>(slot[out_slot]) : finished(grad, input.object);
-    if (pass == Pass::backward) return dx;
+    if (pass == Pass::backward) return grad->take();
     py::object v = finished(value, input.object);
-    return pass == Pass::value ? v : py::make_tuple(v, dx);
+    return pass == Pass::value ? v : py::make_tuple(v, grad->take());
   }
 };
 
@@ -142,11 +136,13 @@ struct CrossEntropy : LossExecutor {
       read_array(weight, slot[weight_slot], name, "weight");
       reads.emplace_back(&weight, "weight");
     }
-    const std::int64_t ignore = slot[ignore_slot] == nullptr ? -100 : integer_argument(slot[ignore_slot], name, "ignore_index");
-    const double smoothing = slot[smoothing_slot] == nullptr ? 0 : real_argument(slot[smoothing_slot], name, "label_smoothing");
+    const std::int64_t ignore =
+        slot[ignore_slot] == nullptr ? -100 : integer_argument(slot[ignore_slot], name, "ignore_index");
+    const double smoothing =
+        slot[smoothing_slot] == nullptr ? 0 : real_argument(slot[smoothing_slot], name, "label_smoothing");
     CrossEntropyCall c;
-    prepare_cross_entropy(c, name, input.view, target.view, weighted ? &weight.view : nullptr, the_axis(slot, input.view), ignore, smoothing,
-                          reduction(slot));
+    prepare_cross_entropy(c, name, input.view, target.view, weighted ? &weight.view : nullptr,
+                          the_axis(slot, input.view), ignore, smoothing, reduction(slot));
     return finish(slot, input, c.call, c.per_row.ndim, c.per_row.shape, reads, run_row_loss);
   }
 
@@ -174,16 +170,17 @@ void fill_common(LossExecutor& e, const Spec& spec, const std::string& pass) {
 
 void init_losses(py::module_& m) {
   using Parameters = std::vector<std::tuple<std::string, bool, bool>>;
-  m.def("_make_elementwise_loss", [](const std::string& name, const Parameters& parameters, const std::string& entry, const std::string& pass) {
-    Spec spec = Spec::from_python(name, parameters);
-    auto e = std::make_unique<ElementwiseLoss>();
-    fill_common(*e, spec, pass);
-    e->index = find_reduce(entry);
-    e->map_value = find_map(entry, "");
-    e->map_grad = find_map(entry, "grad");
-    if (e->index < 0 || e->map_value < 0 || e->map_grad < 0) throw py::value_error("no loss kernels " + entry);
-    return make_call(name, std::move(spec.signature), std::move(e));
-  });
+  m.def("_make_elementwise_loss",
+        [](const std::string& name, const Parameters& parameters, const std::string& entry, const std::string& pass) {
+          Spec spec = Spec::from_python(name, parameters);
+          auto e = std::make_unique<ElementwiseLoss>();
+          fill_common(*e, spec, pass);
+          e->index = find_reduce(entry);
+          e->map_value = find_map(entry, "");
+          e->map_grad = find_map(entry, "grad");
+          if (e->index < 0 || e->map_value < 0 || e->map_grad < 0) throw py::value_error("no loss kernels " + entry);
+          return make_call(name, std::move(spec.signature), std::move(e));
+        });
   m.def("_make_cross_entropy", [](const std::string& name, const Parameters& parameters, const std::string& pass) {
     Spec spec = Spec::from_python(name, parameters);
     auto e = std::make_unique<CrossEntropy>();

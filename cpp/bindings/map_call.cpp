@@ -41,11 +41,18 @@ void read_scalars(const std::vector<Scalar>& scalars, PyObject* const* slot, con
   }
 }
 
-void check_out(const Array& out, const Array& like, Element element, const char* op, const char* like_arg) {
-  check::same_device(op, "out", out.view, like_arg, like.view);
-  check::same_element(op, "out", out.view, like_arg, element);
-  check::same_shape(op, "out", out.view, like_arg, like.view);
-  check::writable(op, "out", out.view);
+Output::Output(PyObject* out, const Array& like, const char* op, const char* like_arg, Reads reads)
+    : passed_(given(out) ? out : nullptr), like_(like.object) {
+  if (passed_ == nullptr) {
+    new_like(fresh_, like, like.view.element, op);
+    return;
+  }
+  read_array(given_, passed_, op, "out");
+  check::same_device(op, "out", given_.view, like_arg, like.view);
+  check::same_element(op, "out", given_.view, like_arg, like.view.element);
+  check::same_shape(op, "out", given_.view, like_arg, like.view);
+  check::writable(op, "out", given_.view);
+  for (const auto& [array, arg] : reads) refuse_overlap(given_, *array, op, "out", arg);
 }
 
 namespace {
@@ -76,24 +83,16 @@ struct MapExecutor : Executor {
 
   py::object operator()(PyObject* const* slot) const override {
     const char* name = op.c_str();
-    Array x, out;
+    Array x;
     read_array(x, slot[x_slot], name, "x");
     check::floating(name, "x", x.view);
     double params[kMaxScalars];
     read_scalars(scalars, slot, name, params);
     const int index = variants.chosen(slot, name);
-    Result fresh;
-    const bool in_place_or_given = given(slot[out_slot]);
-    if (in_place_or_given) {
-      read_array(out, slot[out_slot], name, "out");
-      check_out(out, x, x.view.element, name, "x");
-      refuse_overlap(out, x, name, "out", "x");
-    } else {
-      new_like(fresh, x, x.view.element, name);
-    }
-    const TensorView& y = in_place_or_given ? out.view : fresh.array.view;
-    run_released(size_of(y), [&] { run(MapCall{name, index, dtype_of(x.view.element), {&x.view}, 1, &y, params}); });
-    return in_place_or_given ? py::reinterpret_borrow<py::object>(slot[out_slot]) : finished(fresh, x.object);
+    Output y(slot[out_slot], x, name, "x", {{&x, "x"}});
+    const TensorView& to = y.view();
+    run_released(size_of(to), [&] { run(MapCall{name, index, dtype_of(x.view.element), {&x.view}, 1, &to, params}); });
+    return y.take();
   }
 };
 
@@ -105,32 +104,27 @@ struct RandomExecutor : Executor {
 
   py::object operator()(PyObject* const* slot) const override {
     const char* name = op.c_str();
-    Array x, out;
+    Array x;
     read_array(x, slot[x_slot], name, x_name.c_str());
     check::floating(name, x_name.c_str(), x.view);
     const double p = slot[p_slot] == nullptr ? 0.5 : real_argument(slot[p_slot], name, "p");
-    if (!(p >= 0 && p <= 1)) check::fail_value(op + ": p must be in [0, 1], got " + std::to_string(p) + ".");
-    const auto seed = static_cast<std::uint64_t>(integer_argument(slot[seed_slot], name, "seed"));
-    const auto offset = slot[offset_slot] == nullptr ? 0 : static_cast<std::uint64_t>(integer_argument(slot[offset_slot], name, "offset"));
-    Result fresh;
-    const bool has_out = given(slot[out_slot]);
-    if (has_out) {
-      read_array(out, slot[out_slot], name, "out");
-      check_out(out, x, x.view.element, name, x_name.c_str());
-      refuse_overlap(out, x, name, "out", x_name.c_str());
-    } else {
-      new_like(fresh, x, x.view.element, name);
-    }
-    const TensorView& y = has_out ? out.view : fresh.array.view;
-    run_released(size_of(y), [&] { run(MapCall{name, index, dtype_of(x.view.element), {&x.view}, 1, &y, &p, seed, offset, true}); });
-    return has_out ? py::reinterpret_borrow<py::object>(slot[out_slot]) : finished(fresh, x.object);
+    if (!(p >= 0 && p <= 1)) check::fail_value(op + ": p must be in [0, 1], got " + number_text(p) + ".");
+    const std::uint64_t seed = unsigned_argument(slot[seed_slot], name, "seed");
+    const std::uint64_t offset =
+        slot[offset_slot] == nullptr ? 0 : unsigned_argument(slot[offset_slot], name, "offset");
+    Output y(slot[out_slot], x, name, x_name.c_str(), {{&x, x_name.c_str()}});
+    const TensorView& to = y.view();
+    run_released(size_of(to), [&] {
+      run(MapCall{name, index, dtype_of(x.view.element), {&x.view}, 1, &to, &p, seed, offset, true});
+    });
+    return y.take();
   }
 };
 
 struct MapBackward : Executor {
   std::vector<Scalar> scalars;
-  Variants variants;                     // from x
-  int from_y = -1;                       // entry of the gradient from the output, if there is one
+  Variants variants;                             // from x
+  int from_y = -1;                               // entry of the gradient from the output, if there is one
   std::size_t y_needs_positive = kMaxArguments;  // index of a scalar that must be > 0 for y to be enough
   std::size_t dy_slot = 0, x_slot = 0, y_slot = 0, out_slot = 0;
 
@@ -141,15 +135,16 @@ struct MapBackward : Executor {
     const bool has_x = given(slot[x_slot]);
     const bool has_y = y_slot != kMaxArguments && given(slot[y_slot]);
     if (has_x == has_y) {
-      check::fail_type(op + (y_slot == kMaxArguments ? ": x, the input of the forward pass, is missing."
-                                                     : ": wanted exactly one of x (the forward pass's input) and y (its output)."));
+      check::fail_type(op + (y_slot == kMaxArguments
+                                 ? ": x, the input of the forward pass, is missing."
+                                 : ": wanted exactly one of x (the forward pass's input) and y (its output)."));
     }
     if (has_y && y_needs_positive != kMaxArguments && !(params[y_needs_positive] > 0)) {
       check::fail_value(op + ": the output y is enough only for " + scalars[y_needs_positive].name + " > 0, got " +
-                        std::to_string(params[y_needs_positive]) + ". Pass x instead.");
+                        number_text(params[y_needs_positive]) + ". Pass x instead.");
     }
     const char* kept_arg = has_x ? "x" : "y";
-    Array dy, kept, out;
+    Array dy, kept;
     read_array(dy, slot[dy_slot], name, "dy");
     read_array(kept, slot[has_x ? x_slot : y_slot], name, kept_arg);
     check::floating(name, kept_arg, kept.view);
@@ -157,19 +152,12 @@ struct MapBackward : Executor {
     check::same_element(name, "dy", dy.view, kept_arg, kept.view.element);
     check::same_shape(name, "dy", dy.view, kept_arg, kept.view);
     const int index = has_x ? variants.chosen(slot, name) : from_y;
-    Result fresh;
-    const bool has_out = given(slot[out_slot]);
-    if (has_out) {
-      read_array(out, slot[out_slot], name, "out");
-      check_out(out, kept, kept.view.element, name, kept_arg);
-      refuse_overlap(out, dy, name, "out", "dy");
-      refuse_overlap(out, kept, name, "out", kept_arg);
-    } else {
-      new_like(fresh, kept, kept.view.element, name);
-    }
-    const TensorView& dx = has_out ? out.view : fresh.array.view;
-    run_released(size_of(dx), [&] { run(MapCall{name, index, dtype_of(kept.view.element), {&dy.view, &kept.view}, 2, &dx, params}); });
-    return has_out ? py::reinterpret_borrow<py::object>(slot[out_slot]) : finished(fresh, kept.object);
+    Output dx(slot[out_slot], kept, name, kept_arg, {{&dy, "dy"}, {&kept, kept_arg}});
+    const TensorView& to = dx.view();
+    run_released(size_of(to), [&] {
+      run(MapCall{name, index, dtype_of(kept.view.element), {&dy.view, &kept.view}, 2, &to, params});
+    });
+    return dx.take();
   }
 };
 
@@ -193,8 +181,8 @@ void init_map(py::module_& m) {
   using Parameters = std::vector<std::tuple<std::string, bool, bool>>;
   using Scalars = std::vector<std::pair<std::string, double>>;
   using Entries = std::map<std::string, std::string>;
-  m.def("_make_map", [](const std::string& name, const Parameters& parameters, const Scalars& scalars, const std::string& variant,
-                        const std::string& fallback, const Entries& entries) {
+  m.def("_make_map", [](const std::string& name, const Parameters& parameters, const Scalars& scalars,
+                        const std::string& variant, const std::string& fallback, const Entries& entries) {
     Spec spec = Spec::from_python(name, parameters);
     auto e = std::make_unique<MapExecutor>();
     e->scalars = spec.scalars(scalars);
@@ -203,35 +191,37 @@ void init_map(py::module_& m) {
     e->out_slot = spec.slot("out");
     return make_call(name, std::move(spec.signature), std::move(e));
   });
-  m.def("_make_random", [](const std::string& name, const Parameters& parameters, const std::string& entry, const std::string& array) {
-    Spec spec = Spec::from_python(name, parameters);
-    auto e = std::make_unique<RandomExecutor>();
-    e->index = find_map(entry, "");
-    if (e->index < 0) throw py::value_error("no map kernel " + entry);
-    e->x_name = array;
-    e->x_slot = spec.slot(array);
-    e->p_slot = spec.slot("p");
-    e->seed_slot = spec.slot("seed");
-    e->offset_slot = spec.slot("offset");
-    e->out_slot = spec.slot("out");
-    return make_call(name, std::move(spec.signature), std::move(e));
-  });
-  m.def("_make_map_backward", [](const std::string& name, const Parameters& parameters, const Scalars& scalars, const std::string& variant,
-                                 const std::string& fallback, const Entries& entries, const std::string& y_needs_positive) {
-    Spec spec = Spec::from_python(name, parameters);
-    auto e = std::make_unique<MapBackward>();
-    e->scalars = spec.scalars(scalars);
-    e->variants = make_variants(spec, variant, fallback, entries, "grad");
-    e->dy_slot = spec.slot("dy");
-    e->x_slot = spec.slot("x");
-    e->y_slot = spec.slot_or_none("y");
-    e->out_slot = spec.slot("out");
-    if (e->y_slot != kMaxArguments) e->from_y = find_map(entries.at(fallback), "grad_y");
-    for (std::size_t i = 0; i < e->scalars.size(); ++i) {
-      if (e->scalars[i].name == y_needs_positive) e->y_needs_positive = i;
-    }
-    return make_call(name, std::move(spec.signature), std::move(e));
-  });
+  m.def("_make_random",
+        [](const std::string& name, const Parameters& parameters, const std::string& entry, const std::string& array) {
+          Spec spec = Spec::from_python(name, parameters);
+          auto e = std::make_unique<RandomExecutor>();
+          e->index = find_map(entry, "");
+          if (e->index < 0) throw py::value_error("no map kernel " + entry);
+          e->x_name = array;
+          e->x_slot = spec.slot(array);
+          e->p_slot = spec.slot("p");
+          e->seed_slot = spec.slot("seed");
+          e->offset_slot = spec.slot("offset");
+          e->out_slot = spec.slot("out");
+          return make_call(name, std::move(spec.signature), std::move(e));
+        });
+  m.def("_make_map_backward",
+        [](const std::string& name, const Parameters& parameters, const Scalars& scalars, const std::string& variant,
+           const std::string& fallback, const Entries& entries, const std::string& y_needs_positive) {
+          Spec spec = Spec::from_python(name, parameters);
+          auto e = std::make_unique<MapBackward>();
+          e->scalars = spec.scalars(scalars);
+          e->variants = make_variants(spec, variant, fallback, entries, "grad");
+          e->dy_slot = spec.slot("dy");
+          e->x_slot = spec.slot("x");
+          e->y_slot = spec.slot_or_none("y");
+          e->out_slot = spec.slot("out");
+          if (e->y_slot != kMaxArguments) e->from_y = find_map(entries.at(fallback), "grad_y");
+          for (std::size_t i = 0; i < e->scalars.size(); ++i) {
+            if (e->scalars[i].name == y_needs_positive) e->y_needs_positive = i;
+          }
+          return make_call(name, std::move(spec.signature), std::move(e));
+        });
 }
 
 }  // namespace dlk

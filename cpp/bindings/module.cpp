@@ -19,7 +19,9 @@ void init_runtime(py::module_& m) {
   m.def("num_threads", dlk::num_threads);
   m.def("set_num_threads", dlk::set_num_threads);
   m.def("stream_threshold", dlk::stream_threshold);
-  m.def("register_cuda_target", [](const py::capsule& target) { dlk::register_cuda_target(target.get_pointer<const dlk::Target>()); });
+  m.def("register_cuda_target",
+        [](const py::capsule& target) { dlk::register_cuda_target(target.get_pointer<const dlk::Target>()); });
+  m.attr("max_threads") = dlk::kMaxThreads;
   m.attr("compiler") = "GCC-compatible " __VERSION__;
   m.attr("flags") = dlk::build_flags();
   m.attr("__version__") = DLK_VERSION;

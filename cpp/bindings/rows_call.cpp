@@ -14,7 +14,7 @@ struct RowsExecutor : Executor {
 
   py::object operator()(PyObject* const* slot) const override {
     const char* name = op.c_str();
-    Array in[2], out;
+    Array in[2];
     for (int k = 0; k < ins; ++k) read_array(in[k], slot[in_slot[k]], name, in_name[k].c_str());
     const Array& last = in[ins - 1];  // y, or the only input: the others must look like it
     const char* last_name = in_name[ins - 1].c_str();
@@ -24,30 +24,25 @@ struct RowsExecutor : Executor {
       check::same_element(name, in_name[0].c_str(), in[0].view, last_name, last.view.element);
       check::same_shape(name, in_name[0].c_str(), in[0].view, last_name, last.view);
     }
-    const std::int64_t asked = slot[axis_slot] == nullptr ? default_axis : integer_argument(slot[axis_slot], name, "axis");
+    const std::int64_t asked =
+        slot[axis_slot] == nullptr ? default_axis : integer_argument(slot[axis_slot], name, "axis");
     const int axis = check::axis(name, asked, last.view);
-    Result fresh;
-    const bool has_out = given(slot[out_slot]);
-    if (has_out) {
-      read_array(out, slot[out_slot], name, "out");
-      check_out(out, last, last.view.element, name, last_name);
-      for (int k = 0; k < ins; ++k) refuse_overlap(out, in[k], name, "out", in_name[k].c_str());
-    } else {
-      new_like(fresh, last, last.view.element, name);
-    }
-    const TensorView& y = has_out ? out.view : fresh.array.view;
-    run_released(size_of(y), [&] {
-      run(RowCall{name, index, dtype_of(last.view.element), {&in[0].view, &in[1].view}, ins, &y, axis, nullptr});
+    const char* first_name = in_name[0].c_str();
+    Output y(slot[out_slot], last, name, last_name, {{&in[0], first_name}, {&last, last_name}});
+    const TensorView& to = y.view();
+    run_released(size_of(to), [&] {
+      run(RowCall{name, index, dtype_of(last.view.element), {&in[0].view, &in[1].view}, ins, &to, axis, nullptr});
     });
-    return has_out ? py::reinterpret_borrow<py::object>(slot[out_slot]) : finished(fresh, last.object);
+    return y.take();
   }
 };
 
 }  // namespace
 
 void init_rows(py::module_& m) {
-  m.def("_make_rows", [](const std::string& name, const std::vector<std::tuple<std::string, bool, bool>>& parameters, const std::string& entry,
-                         const std::string& pass, const std::vector<std::string>& arrays, std::int64_t default_axis) {
+  m.def("_make_rows", [](const std::string& name, const std::vector<std::tuple<std::string, bool, bool>>& parameters,
+                         const std::string& entry, const std::string& pass, const std::vector<std::string>& arrays,
+                         std::int64_t default_axis) {
     Spec spec = Spec::from_python(name, parameters);
     auto e = std::make_unique<RowsExecutor>();
     e->index = find_rows(entry, pass);

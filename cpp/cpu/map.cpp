@@ -1,6 +1,6 @@
 // The map family of one CPU target. Compiled once per instruction set.
-#include "../../kernels/ops/maps.h"
 #include "map.h"
+#include "../../kernels/ops/maps.h"
 
 namespace dlk {
 namespace DLK_TARGET {

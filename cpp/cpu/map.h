@@ -90,7 +90,8 @@ template <class L>
 struct map_table;
 template <class... F>
 struct map_table<list<F...>> {
-  static constexpr Entry<MapArgs> rows[] = {{F::name, F::pass, F::ins, F::count, {map<F, f32>, map<F, f64>, map<F, f16>, map<F, bf16>}}...};
+  static constexpr Entry<MapArgs> rows[] = {
+      {F::name, F::pass, F::ins, F::count, {map<F, f32>, map<F, f64>, map<F, f16>, map<F, bf16>}}...};
 };
 
 DLK_END

@@ -108,7 +108,8 @@ int labels(const LabelArgs& a) {
     for (int j = 0; j < kLanes; ++j) lane[j] = S(-0.0);
     for (std::int64_t i = 0; i < n; ++i) {
       const std::int64_t r = first + i;
-      const std::int64_t y = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[r] : static_cast<const std::int32_t*>(a.label)[r];
+      const std::int64_t y = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[r]
+                                                : static_cast<const std::int32_t*>(a.label)[r];
       if (y == a.ignore) continue;
       if (y < 0 || y >= a.classes) {
         *a.bad = r;
@@ -141,6 +142,7 @@ struct reduce_table<list<Op...>> {
       {Op::name, "", 2, Op::count, {reduce<Op, f32>, reduce<Op, f64>, reduce<Op, f16>, reduce<Op, bf16>}}...};
 };
 
-inline constexpr Entry<LabelArgs> label_rows[] = {{"labels", "", 1, 0, {labels<f32>, labels<f64>, labels<f16>, labels<bf16>}}};
+inline constexpr Entry<LabelArgs> label_rows[] = {
+    {"labels", "", 1, 0, {labels<f32>, labels<f64>, labels<f16>, labels<bf16>}}};
 
 DLK_END

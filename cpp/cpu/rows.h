@@ -123,7 +123,8 @@ struct row_loop {
   }
 
   DLK_FN std::int64_t label(std::int64_t r) const {
-    return a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[r] : static_cast<const std::int32_t*>(a.label)[r];
+    return a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[r]
+                              : static_cast<const std::int32_t*>(a.label)[r];
   }
   // the gradient that flows into row r
   DLK_FN S upstream(std::int64_t r) const {
@@ -192,9 +193,12 @@ template <class L>
 struct row_table;
 template <class... Op>
 struct row_table<list<Op...>> {
-  static constexpr Entry<RowArgs> rows[] = {
-      {Op::name, Op::pass, Op::ins, Op::count, {dlk::DLK_TARGET::rows<Op, f32>, dlk::DLK_TARGET::rows<Op, f64>, dlk::DLK_TARGET::rows<Op, f16>,
-                                               dlk::DLK_TARGET::rows<Op, bf16>}}...};
+  static constexpr Entry<RowArgs> rows[] = {{Op::name,
+                                             Op::pass,
+                                             Op::ins,
+                                             Op::count,
+                                             {dlk::DLK_TARGET::rows<Op, f32>, dlk::DLK_TARGET::rows<Op, f64>,
+                                              dlk::DLK_TARGET::rows<Op, f16>, dlk::DLK_TARGET::rows<Op, bf16>}}...};
 };
 
 DLK_END

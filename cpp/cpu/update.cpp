@@ -1,6 +1,6 @@
 // The update family of one CPU target. Compiled once per instruction set.
-#include "../../kernels/ops/optimizers.h"
 #include "update.h"
+#include "../../kernels/ops/optimizers.h"
 
 namespace dlk {
 namespace DLK_TARGET {

@@ -41,7 +41,8 @@ template <class Op, class T>
 int update(const UpdateArgs& a) {
   for (std::int64_t c = 0; c < a.chunks; ++c) {
     const Chunk& chunk = a.chunk[c];
-    update_loop<Op, T> loop{Op(a.params + chunk.group * Op::count), static_cast<T*>(chunk.at[0]), static_cast<const T*>(chunk.at[1]), {}};
+    update_loop<Op, T> loop{
+        Op(a.params + chunk.group * Op::count), static_cast<T*>(chunk.at[0]), static_cast<const T*>(chunk.at[1]), {}};
     for (int k = 0; k < Op::states; ++k) loop.state[k] = static_cast<compute_t<T>*>(chunk.at[2 + k]);
     loop.span(chunk.n);
   }
@@ -52,7 +53,8 @@ template <class L>
 struct update_table;
 template <class... Op>
 struct update_table<list<Op...>> {
-  static constexpr Entry<UpdateArgs> rows[] = {{Op::name, "", Op::states, Op::count, {update<Op, f32>, update<Op, f64>, update<Op, f16>, update<Op, bf16>}}...};
+  static constexpr Entry<UpdateArgs> rows[] = {
+      {Op::name, "", Op::states, Op::count, {update<Op, f32>, update<Op, f64>, update<Op, f16>, update<Op, bf16>}}...};
 };
 
 DLK_END

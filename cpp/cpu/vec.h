@@ -103,8 +103,12 @@ DLK_FN uint_t<vec<T, N>> bits(vec<T, N> a) {
 // The native registers of this target. min and max are spelled out because GCC 12 compiles a < b ? a : b on vectors to a compare and a
 // blend; the instructions mean the same, the second operand when either is NaN.
 #if defined(__AVX512F__)
-DLK_FN vec<float, 16> fma(vec<float, 16> a, vec<float, 16> b, vec<float, 16> c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-DLK_FN vec<double, 8> fma(vec<double, 8> a, vec<double, 8> b, vec<double, 8> c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
+DLK_FN vec<float, 16> fma(vec<float, 16> a, vec<float, 16> b, vec<float, 16> c) {
+  return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+DLK_FN vec<double, 8> fma(vec<double, 8> a, vec<double, 8> b, vec<double, 8> c) {
+  return {_mm512_fmadd_pd(a.v, b.v, c.v)};
+}
 DLK_FN vec<float, 16> sqrt(vec<float, 16> a) { return {_mm512_sqrt_ps(a.v)}; }
 DLK_FN vec<double, 8> sqrt(vec<double, 8> a) { return {_mm512_sqrt_pd(a.v)}; }
 DLK_FN vec<float, 16> min(vec<float, 16> a, vec<float, 16> b) { return {_mm512_min_ps(a.v, b.v)}; }
@@ -113,7 +117,9 @@ DLK_FN vec<float, 16> max(vec<float, 16> a, vec<float, 16> b) { return {_mm512_m
 DLK_FN vec<double, 8> max(vec<double, 8> a, vec<double, 8> b) { return {_mm512_max_pd(a.v, b.v)}; }
 #elif defined(__AVX2__)
 DLK_FN vec<float, 8> fma(vec<float, 8> a, vec<float, 8> b, vec<float, 8> c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
-DLK_FN vec<double, 4> fma(vec<double, 4> a, vec<double, 4> b, vec<double, 4> c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
+DLK_FN vec<double, 4> fma(vec<double, 4> a, vec<double, 4> b, vec<double, 4> c) {
+  return {_mm256_fmadd_pd(a.v, b.v, c.v)};
+}
 DLK_FN vec<float, 8> sqrt(vec<float, 8> a) { return {_mm256_sqrt_ps(a.v)}; }
 DLK_FN vec<double, 4> sqrt(vec<double, 4> a) { return {_mm256_sqrt_pd(a.v)}; }
 DLK_FN vec<float, 8> min(vec<float, 8> a, vec<float, 8> b) { return {_mm256_min_ps(a.v, b.v)}; }
@@ -159,17 +165,21 @@ DLK_FN vec<T, N> max(vec<T, N> a, vec<T, N> b) {
 
 // For kernels/philox.h: even and odd lanes multiplied apart, then put together again.
 template <int N>
-DLK_FN void multiply_wide(vec<std::uint32_t, N> a, std::uint32_t b, vec<std::uint32_t, N>& high, vec<std::uint32_t, N>& low) {
+DLK_FN void multiply_wide(vec<std::uint32_t, N> a, std::uint32_t b, vec<std::uint32_t, N>& high,
+                          vec<std::uint32_t, N>& low) {
   typedef std::uint64_t wide __attribute__((vector_size(N * 4)));
 #if defined(__AVX512F__)
   const __m512i times = _mm512_set1_epi64(b);
-  const wide even = (wide)_mm512_mul_epu32((__m512i)a.v, times), odd = (wide)_mm512_mul_epu32((__m512i)((wide)a.v >> 32), times);
+  const wide even = (wide)_mm512_mul_epu32((__m512i)a.v, times),
+             odd = (wide)_mm512_mul_epu32((__m512i)((wide)a.v >> 32), times);
 #elif defined(__AVX2__)
   const __m256i times = _mm256_set1_epi64x(b);
-  const wide even = (wide)_mm256_mul_epu32((__m256i)a.v, times), odd = (wide)_mm256_mul_epu32((__m256i)((wide)a.v >> 32), times);
+  const wide even = (wide)_mm256_mul_epu32((__m256i)a.v, times),
+             odd = (wide)_mm256_mul_epu32((__m256i)((wide)a.v >> 32), times);
 #elif defined(__x86_64__)
   const __m128i times = _mm_set1_epi64x(b);
-  const wide even = (wide)_mm_mul_epu32((__m128i)a.v, times), odd = (wide)_mm_mul_epu32((__m128i)((wide)a.v >> 32), times);
+  const wide even = (wide)_mm_mul_epu32((__m128i)a.v, times),
+             odd = (wide)_mm_mul_epu32((__m128i)((wide)a.v >> 32), times);
 #else
   const wide even = ((wide)a.v & 0xffffffffu) * b, odd = ((wide)a.v >> 32) * b;
 #endif

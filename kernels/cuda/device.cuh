@@ -46,12 +46,25 @@ struct packet {
 template <class T>
 constexpr int kPacket = 16 / int(sizeof(T));
 
+// What moves 16 bytes: of a type as wide as the elements, or the compiler takes the access apart.
+template <int Bytes>
+struct word_of {
+  using type = uint4;
+};
+template <>
+struct word_of<8> {
+  using type = ulonglong2;
+};
+template <class T>
+using word = typename word_of<int(sizeof(T))>::type;
+
 template <int P, class T>
 DLK_DEVICE packet<T, P> load_packet(const T* p) {
   constexpr int words = int(sizeof(packet<T, P>)) / 16;
   static_assert(words * 16 == sizeof(packet<T, P>), "a packet is made of 16-byte words");
-  uint4 raw[words];
-  for (int w = 0; w < words; ++w) raw[w] = reinterpret_cast<const uint4*>(p)[w];
+  word<T> raw[words];
+#pragma unroll
+  for (int w = 0; w < words; ++w) raw[w] = reinterpret_cast<const word<T>*>(p)[w];
   packet<T, P> x;
   std::memcpy(&x, raw, sizeof x);
   return x;
@@ -59,9 +72,10 @@ DLK_DEVICE packet<T, P> load_packet(const T* p) {
 template <class T, int P>
 DLK_DEVICE void store_packet(T* p, const packet<T, P>& x) {
   constexpr int words = int(sizeof(packet<T, P>)) / 16;
-  uint4 raw[words];
+  word<T> raw[words];
   std::memcpy(raw, &x, sizeof x);
-  for (int w = 0; w < words; ++w) reinterpret_cast<uint4*>(p)[w] = raw[w];
+#pragma unroll
+  for (int w = 0; w < words; ++w) reinterpret_cast<word<T>*>(p)[w] = raw[w];
 }
 
 DLK_FN bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }

@@ -107,8 +107,10 @@ __global__ void __launch_bounds__(kMapThreads) map_kernel(const map_span<F, T> _
   constexpr int many = packets_in_flight(F::ins);
   const std::int64_t me = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x,
                      all = std::int64_t(gridDim.x) * blockDim.x;
+#pragma unroll 1
   for (std::int64_t i = me; i < a.packets; i += many * all) a.template whole<many>(i, all);
   const std::int64_t skip = a.packets * a.P;
+#pragma unroll 1
   for (std::int64_t i = me; i < a.n - skip; i += all) a.one(i < a.head ? i : i + skip);
 }
 

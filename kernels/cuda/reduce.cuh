@@ -115,6 +115,7 @@ __global__ void __launch_bounds__(kReduceThreads)
   const std::int64_t warp = (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp,
                      warps = std::int64_t(gridDim.x) * blockDim.x / kWarp;
   const S g = a.flowing_in();
+#pragma unroll 1
   for (std::int64_t b = warp; b * kBlock < n; b += warps) {
     const std::int64_t first = b * kBlock, count = n - first < kBlock ? n - first : kBlock;
     const S sum = packets ? block_sum<Terms::P>(a, first, count, g) : block_sum<1>(a, first, count, g);
@@ -164,10 +165,12 @@ __global__ void __launch_bounds__(kLabelThreads) label_kernel(const LabelArgs __
   const int warp = int(threadIdx.x) / kWarp;
   long long valid = 0, bad = none;
   if (warp == 0) shared.above.begin();
+#pragma unroll 1
   for (std::int64_t batch = 0; batch * kBlock < a.n; batch += warps) {
     const std::int64_t first = (batch + warp) * kBlock;
     S sum[kHeld];
     for (int r = 0; r < kHeld; ++r) sum[r] = S(-0.0);
+#pragma unroll 1
     for (std::int64_t i = first; i < a.n && i < first + kBlock; i += kLanes) {
 #pragma unroll
       for (int r = 0; r < kHeld; ++r) {

@@ -18,9 +18,10 @@ template <class Op>
 struct row_call {
   Op op;
   RowArgs a;
-  bool packets;   // every array, at every row, begins at a multiple of 16 bytes
-  bool resident;  // the team holds the whole row
-  int held;       // columns that there is room for: of a warp's row, of a group's tile
+  bool packets;        // every array, at every row, begins at a multiple of 16 bytes
+  bool resident;       // the team holds the whole row
+  std::int64_t tiles;  // of a row
+  int held;            // columns that there is room for: of a warp's row, of a group's tile
 };
 
 // A part of a row, in shared memory, and the N threads that work on it. Lane j of a chunk of 256 columns is of thread j % N.
@@ -100,10 +101,7 @@ struct row_tile {
   }
 
   template <class Row>
-  DLK_DEVICE T output(int i, const Row& row, int right) const {
-    S in[Op::ins];
-#pragma unroll
-    for (int j = 0; j < Op::ins; ++j) in[j] = x[j * c.held + i];
+  DLK_DEVICE T output(const S (&in)[Op::ins], int i, const Row& row, int right) const {
     S r = c.op(in, weight(i), in[0], row);
     if constexpr (Op::labelled) r = i == right ? c.op.at_label(r, row) : r;
     return to_storage<T>(r);
@@ -112,14 +110,28 @@ struct row_tile {
   template <class Row>
   DLK_DEVICE void store(T* y, const Row& row, std::int64_t label) const {
     const int right = label >= first && label < first + n ? int(label - first) : -1;
-#pragma unroll(P <= 4 ? 2 : 1)
+#pragma unroll 1
     for (int i = thread; i < packets(); i += N) {
+      packet<S, P> x_of[Op::ins];
+#pragma unroll
+      for (int j = 0; j < Op::ins; ++j) x_of[j] = load_packet<P>(x + j * c.held + i * P);
       packet<T, P> out;
 #pragma unroll
-      for (int e = 0; e < P; ++e) out.v[e] = output(i * P + e, row, right);
+      for (int e = 0; e < P; ++e) {
+        S in[Op::ins];
+#pragma unroll
+        for (int j = 0; j < Op::ins; ++j) in[j] = x_of[j].v[e];
+        out.v[e] = output(in, i * P + e, row, right);
+      }
       store_packet(y + first + i * P, out);
     }
-    for (int i = packets() * P + thread; i < n; i += N) y[first + i] = output(i, row, right);
+#pragma unroll 1
+    for (int i = packets() * P + thread; i < n; i += N) {
+      S in[Op::ins];
+#pragma unroll
+      for (int j = 0; j < Op::ins; ++j) in[j] = x[j * c.held + i];
+      y[first + i] = output(in, i, row, right);
+    }
   }
   DLK_DEVICE void store_zero(T* y) const {
     for (int i = thread; i < n; i += N) y[first + i] = to_storage<T>(S(0));
@@ -279,7 +291,7 @@ DLK_DEVICE void run_row(const row_call<Op>& c, Team& team, std::int64_t r) {
   T* const y = a.out == nullptr ? nullptr : static_cast<T*>(a.out) + r * a.out_step;
   S* const value = a.value == nullptr ? nullptr : static_cast<S*>(a.value) + r;
   typename Team::Tile tile = team.tile(c);
-  const std::int64_t tiles = ceil_div(a.cols, c.held), mine = team.first_tile(), step = team.tile_step();
+  const std::int64_t tiles = Team::one_tile ? 1 : c.tiles, mine = team.first_tile(), step = team.tile_step();
   const bool reload = !Team::one_tile && !c.resident;
 
   team.begin(reload);
@@ -360,6 +372,7 @@ template <class Op, class T>
 __global__ void __launch_bounds__(kRowWarpThreads, sizeof(T) == 8 ? 2 : 4)
     row_warp_kernel(const row_call<Op> __grid_constant__ c) {
   warp_team<Op, T> team;
+#pragma unroll 1
   for (std::int64_t r = team.first_row(); r < c.a.rows; r += team.row_step()) run_row<Op, T>(c, team, r);
 }
 
@@ -367,6 +380,7 @@ template <class Op, class T>
 __global__ void __launch_bounds__(kRowGroups* kGroup, 1) row_group_kernel(const row_call<Op> __grid_constant__ c) {
   __shared__ group_shared<compute_t<T>, Op::sums> shared;
   group_team<Op, T> team{shared, {}};
+#pragma unroll 1
   for (std::int64_t r = team.first_row(); r < c.a.rows; r += team.row_step()) run_row<Op, T>(c, team, r);
 }
 
@@ -383,7 +397,7 @@ int rows(const RowArgs& a) {
   if (a.rows == 0 || a.cols == 0) return 0;
   const device d = current_device();
   const RowPolicy policy = row_policy(d.cc);
-  row_call<Op> c{Op(a.params), a, rows_in_packets<Op, T>(a), true, int(kBlock)};
+  row_call<Op> c{Op(a.params), a, rows_in_packets<Op, T>(a), true, ceil_div(a.cols, kBlock), int(kBlock)};
   if (a.cols <= policy.warp_columns) {
     constexpr int warps = kRowWarpThreads / kWarp;
     c.held = int(ceil_div(a.cols, kLanes) * kLanes);
@@ -391,12 +405,11 @@ int rows(const RowArgs& a) {
     return launch(row_warp_kernel<Op, T>, blocks, kRowWarpThreads, {1, warps * Op::ins * c.held * int(sizeof(S))},
                   a.queue, c);
   }
-  const std::int64_t tiles = ceil_div(a.cols, kBlock);
   constexpr int bytes = Op::ins * int(kBlock) * int(sizeof(S)), fixed = int(sizeof(group_shared<S, Op::sums>));
   int groups = 1, cluster = 1;
-  while (groups < kRowGroups && groups < tiles && 2 * groups * bytes + fixed <= d.shared_bytes) groups *= 2;
-  while (cluster < policy.cluster && cluster * groups < tiles) cluster *= 2;
-  c.resident = cluster * groups >= tiles;
+  while (groups < kRowGroups && groups < c.tiles && 2 * groups * bytes + fixed <= d.shared_bytes) groups *= 2;
+  while (cluster < policy.cluster && cluster * groups < c.tiles) cluster *= 2;
+  c.resident = cluster * groups >= c.tiles;
   const std::int64_t teams = at_most(a.rows, ceil_div(std::int64_t(d.sms) * policy.blocks_per_sm, cluster));
   return launch(row_group_kernel<Op, T>, teams * cluster, groups * kGroup, {cluster, groups * bytes}, a.queue, c);
 }

@@ -71,8 +71,10 @@ __global__ void __launch_bounds__(kMapThreads) update_kernel(const update_batch<
   const std::int64_t me = std::int64_t(blockIdx.x % b.parts) * blockDim.x + threadIdx.x,
                      all = std::int64_t(b.parts) * blockDim.x;
   const std::int64_t lead = u.head(), head = lead < 0 ? 0 : lead, packets = lead < 0 ? 0 : (c.n - head) / u.P;
+#pragma unroll 1
   for (std::int64_t i = me; i < packets; i += all) u.whole(head + i * u.P);
   const std::int64_t skip = packets * u.P;
+#pragma unroll 1
   for (std::int64_t i = me; i < c.n - skip; i += all) u.one(i < head ? i : i + skip);
 }
 

@@ -6,10 +6,10 @@
 DLK_BEGIN
 namespace math {
 
-// e^(-z^2/2); the rounding error of z^2 is carried along.
+// -z^2/2; the rounding error of z^2 is carried along.
 template <class V>
-DLK_FN reduced<V> reduce_gauss(V z) {
-  return reduce(exact_product(V(-0.5f) * z, z), guard_offset<V>);
+DLK_FN pair<V> gauss_exponent(V z) {
+  return exact_product(V(-0.5f) * z, z);
 }
 
 // |x|, no larger than where x e^(-x^2/2) has become 0.
@@ -22,10 +22,10 @@ DLK_FN V normal_magnitude(V x) {
 // S(0) rounds well. Relative error float32 2^-26.1 for z <= 14.65 (Sollya fpminimax), float64 2^-58.6 for z <= 38.85 (least squares on
 // Chebyshev nodes, coefficients rounded one after another).
 template <class V>
-DLK_FN scaled<V> minus_normal_tail(const reduced<V>& e, V z) {
+DLK_FN scaled<V> minus_normal_tail(uint_t<V> k, V p, V z) {
   const V c = pick<V>(1.5703125f, 3.40625), c2 = V(2.0f) * c;
   const pair<V> d = exact_sum(c, z);
-  const V r = V(-1.0f) / d.hi, p = e.hi + expm1_rest(e);
+  const V r = V(-1.0f) / d.hi;
   V t = fma(c2, r, V(1.0f)), rest;
   if constexpr (is_f32<V>) {
     rest = poly(t, {-0x1.87fe88p-5f, 0x1.822c84p-6f, 0x1.0da9d2p-6f, 0x1.b9cd96p-10f, -0x1.b4fcp-9f, -0x1.3c48cp-9f,
@@ -45,13 +45,24 @@ DLK_FN scaled<V> minus_normal_tail(const reduced<V>& e, V z) {
                               pick<V>(0x1.40f64p-1f, 0x1.7bdfc4c717fb5p-1));
   const pair<V> n = exact_fma(s.hi, p, s.hi);
   const pair<V> q = minus_quotient(pair<V>{n.hi, n.lo + fma(s.lo, p, s.lo)}, d, r);
-  return {power_of_two<V>(e.k), q.hi, q.lo};
+  return {power_of_two<V>(k), q.hi, q.lo};
+}
+
+template <class V>  // Phi(-z) from the exponent -z^2/2
+DLK_FN scaled<V> minus_normal_tail(pair<V> exponent, V z) {
+  if constexpr (is_f32<V>) {
+    const short_exp<V> e = reduce_short(exponent, guard_offset<V>);
+    return minus_normal_tail(e.k, e.p, z);
+  } else {
+    const reduced<V> e = reduce(exponent, guard_offset<V>);
+    return minus_normal_tail(e.k, e.hi + expm1_rest(e), z);
+  }
 }
 
 template <class V>
 DLK_FN V gelu(V x) {
   const V z = normal_magnitude(x);
-  return hinge_plus(x, z, minus_normal_tail(reduce_gauss(z), z));
+  return hinge_plus(x, z, minus_normal_tail(gauss_exponent(z), z));
 }
 
 // At -z: Phi(-z) - z phi(z) = e^(-z^2/2) (z0 - z) G(t), where z0 = 0.7517... is the only root and G a polynomial as S above.
@@ -59,7 +70,7 @@ DLK_FN V gelu(V x) {
 template <class V>
 DLK_FN V gelu_grad(V x) {
   const V z = normal_magnitude(x);
-  const decay<V> e = decay_of(reduce_gauss(z));
+  const decay<V> e = decay_of(reduce(gauss_exponent(z), guard_offset<V>));
   const V root = pick<V>(0x1.80ead2p-1f, 0x1.80ead197f00b4p-1),
           root_lo = pick<V>(-0x1.a03fd4p-27f, -0x1.13e74c58cada8p-56);
   const pair<V> from_root = exact_sum_any(root, -z);
@@ -100,8 +111,7 @@ DLK_FN V erf(V x) {
                            0x1.ba29cef95760ap-20, -0x1.62244ff4a7d71p-23, 0x1.1127d10a2041ep-26, -0x1.fba1b68d03e07p-30,
                            0x1.46c53cb31cb69p-32, -0x1.37038ff08806ap-35});
   }
-  const reduced<V> e = reduce(exact_product(-z, z), guard_offset<V>);
-  const scaled<V> m = minus_normal_tail(e, z * pick<V>(0x1.6a09e6p+0f, 0x1.6a09e667f3bcdp+0));
+  const scaled<V> m = minus_normal_tail(exact_product(-z, z), z * pick<V>(0x1.6a09e6p+0f, 0x1.6a09e667f3bcdp+0));
   const V tail = fma((m.hi + m.lo) * m.scale, V(2 * unguard<V>), V(1.0f));
   return select(z < V(1.0f), fma(x, series, x), copysign(tail, x));
 }

@@ -149,7 +149,8 @@ struct elu : params<1> {
 
 }  // namespace ops
 
-using activations = list<ops::relu, ops::leaky_relu, ops::sigmoid, ops::tanh, ops::silu, ops::gelu, ops::gelu_tanh, ops::elu>;
+using activations =
+    list<ops::relu, ops::leaky_relu, ops::sigmoid, ops::tanh, ops::silu, ops::gelu, ops::gelu_tanh, ops::elu>;
 using activations_from_y = list<ops::relu, ops::leaky_relu, ops::sigmoid, ops::tanh, ops::elu>;
 
 DLK_END

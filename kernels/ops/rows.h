@@ -23,8 +23,8 @@ template <class S, int Sums>
 struct row_of {
   S max;
   S sum[Sums];
-  S upstream;     // gradient of the row's value, divided by the divisor (losses)
-  S a, b, c;      // the op's own scalars
+  S upstream;  // gradient of the row's value, divided by the divisor (losses)
+  S a, b, c;   // the op's own scalars
 };
 
 struct row_op : params<0> {
@@ -207,7 +207,7 @@ struct cross_entropy_soft : params<2> {  // e, C
 
 }  // namespace ops
 
-using row_ops = list<ops::softmax, ops::softmax_grad, ops::log_softmax, ops::log_softmax_grad, ops::cross_entropy, ops::cross_entropy_smooth,
-                     ops::cross_entropy_soft>;
+using row_ops = list<ops::softmax, ops::softmax_grad, ops::log_softmax, ops::log_softmax_grad, ops::cross_entropy,
+                     ops::cross_entropy_smooth, ops::cross_entropy_soft>;
 
 DLK_END

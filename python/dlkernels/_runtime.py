@@ -20,6 +20,7 @@ __all__ = [
 
 __version__: str = core.__version__
 
+_MAX_THREADS: int = core.max_threads
 _ROOT = Path(core.__file__).parent  # not this file's: an editable install keeps lib/ and include/ beside the core
 
 
@@ -35,6 +36,8 @@ def get_target() -> str:
 
 def set_target(name: str) -> None:
     """Uses the named CPU target from now on. Results do not change, speed does. ValueError if it cannot run here."""
+    if not isinstance(name, str):
+        raise TypeError(f"set_target: name must be a string, got {name!r}.")
     core.set_target(name)
 
 
@@ -48,6 +51,10 @@ def set_num_threads(n: int) -> None:
 
     The default is the smallest of: cores this process may run on, the cgroup's CPU quota, DLKERNELS_NUM_THREADS.
     """
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"set_num_threads: n must be an integer, got {n!r}.")
+    if not 1 <= n <= _MAX_THREADS:
+        raise ValueError(f"set_num_threads: n must be from 1 to {_MAX_THREADS}, got {n!r}.")
     core.set_num_threads(n)
 
 

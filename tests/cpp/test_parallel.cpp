@@ -249,8 +249,7 @@ void exceptions() {
         thrown = true;
         throw std::runtime_error("from a worker");
       }
-      for (const auto start = Clock::now(); !thrown && milliseconds_since(start) < 10000;)
-        std::this_thread::yield();
+      for (const auto start = Clock::now(); !thrown && milliseconds_since(start) < 10000;) std::this_thread::yield();
     });
   } catch (const std::runtime_error& error) {
     got = error.what();
@@ -327,8 +326,7 @@ void idle() {
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
   pass_time(200000);
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
-  const double ms =
-      double(after.tv_sec - before.tv_sec) * 1e3 + double(after.tv_nsec - before.tv_nsec) * 1e-6;
+  const double ms = double(after.tv_sec - before.tv_sec) * 1e3 + double(after.tv_nsec - before.tv_nsec) * 1e-6;
   check(ms < 20, "an idle pool sleeps: " + std::to_string(ms) + " ms of CPU time in 200 ms");
 }
 
@@ -344,10 +342,8 @@ void float_environment() {
       std::atomic<int> here{0}, worker_same{0};
       parallel_for(2, 1, [&](i64, i64) {
         ++here;
-        for (const auto start = Clock::now(); here < 2 && milliseconds_since(start) < 10000;)
-          std::this_thread::yield();
-        if (std::this_thread::get_id() != caller)
-          worker_same = one + tiny == expected && -one - tiny == negative;
+        for (const auto start = Clock::now(); here < 2 && milliseconds_since(start) < 10000;) std::this_thread::yield();
+        if (std::this_thread::get_id() != caller) worker_same = one + tiny == expected && -one - tiny == negative;
       });
       same += worker_same;
     }
@@ -362,8 +358,7 @@ void signals() {
   std::atomic<int> here{0};
   parallel_for(2, 1, [&](i64, i64) {
     ++here;
-    for (const auto start = Clock::now(); here < 2 && milliseconds_since(start) < 10000;)
-      std::this_thread::yield();
+    for (const auto start = Clock::now(); here < 2 && milliseconds_since(start) < 10000;) std::this_thread::yield();
     if (std::this_thread::get_id() == caller) return;
     sigset_t set;
     pthread_sigmask(SIG_BLOCK, nullptr, &set);
@@ -459,30 +454,24 @@ void cgroups() {
   expect(INT_MAX, "v2 period 0", {{v2 + "/cpu.max", "250000 0\n"}});
   expect(INT_MAX, "v2 nonsense", {{v2 + "/cpu.max", "lots of it\n"}});
   expect(2, "v2 nested group", {{self, "0::/a/b\n"}, {v2 + "/a/b/cpu.max", "200000 100000\n"}});
-  expect(
-      2, "v2 quota of an ancestor",
-      {{self, "0::/a/b\n"}, {v2 + "/a/b/cpu.max", "max 100000\n"}, {v2 + "/a/cpu.max", "200000 100000\n"}});
+  expect(2, "v2 quota of an ancestor",
+         {{self, "0::/a/b\n"}, {v2 + "/a/b/cpu.max", "max 100000\n"}, {v2 + "/a/cpu.max", "200000 100000\n"}});
   expect(1, "v2 tightest of two",
-         {{self, "0::/a/b\n"},
-          {v2 + "/a/b/cpu.max", "400000 100000\n"},
-          {v2 + "/a/cpu.max", "100000 100000\n"}});
+         {{self, "0::/a/b\n"}, {v2 + "/a/b/cpu.max", "400000 100000\n"}, {v2 + "/a/cpu.max", "100000 100000\n"}});
   expect(INT_MAX, "v2 quota of a sibling", {{self, "0::/a\n"}, {v2 + "/b/cpu.max", "100000 100000\n"}});
-  expect(
-      4, "v2 path outside the namespace",
-      {{self, "0::/../../x\n"}, {v2 + "/cpu.max", "400000 100000\n"}, {"/sys/x/cpu.max", "100000 100000\n"}});
+  expect(4, "v2 path outside the namespace",
+         {{self, "0::/../../x\n"}, {v2 + "/cpu.max", "400000 100000\n"}, {"/sys/x/cpu.max", "100000 100000\n"}});
   expect(4, "v2 beside v1", {{self, "1:cpu:/\n0::/a\n"}, {v2 + "/unified/a/cpu.max", "400000 100000\n"}});
   expect(2, "v1 in a container",
          {{v2 + "/cpu/cpu.cfs_quota_us", "200000\n"}, {v2 + "/cpu/cpu.cfs_period_us", "100000\n"}});
-  expect(INT_MAX, "v1 no quota",
-         {{v2 + "/cpu/cpu.cfs_quota_us", "-1\n"}, {v2 + "/cpu/cpu.cfs_period_us", "100000\n"}});
+  expect(INT_MAX, "v1 no quota", {{v2 + "/cpu/cpu.cfs_quota_us", "-1\n"}, {v2 + "/cpu/cpu.cfs_period_us", "100000\n"}});
   const std::string v1_groups = "12:memory:/docker/y\n4:cpu,cpuacct:/docker/x:1\n3:cpuset:/\nbroken line\n";
   expect(3, "v1 nested group under a joint mount",
          {{self, v1_groups},
           {v1 + "/docker/x:1/cpu.cfs_quota_us", "350000\n"},
           {v1 + "/docker/x:1/cpu.cfs_period_us", "100000\n"}});
-  expect(
-      2, "v1 mount shows only our group",
-      {{self, v1_groups}, {v1 + "/cpu.cfs_quota_us", "200000\n"}, {v1 + "/cpu.cfs_period_us", "100000\n"}});
+  expect(2, "v1 mount shows only our group",
+         {{self, v1_groups}, {v1 + "/cpu.cfs_quota_us", "200000\n"}, {v1 + "/cpu.cfs_period_us", "100000\n"}});
   expect(INT_MAX, "v1 other controllers do not count",
          {{self, "3:cpuset:/z\n"},
           {v2 + "/cpuset/z/cpu.cfs_quota_us", "100000\n"},
@@ -499,8 +488,7 @@ void defaults() {
   const int all = with(nullptr);
   cpu_set_t before, one;
   sched_getaffinity(0, sizeof before, &before);
-  check_equal(all, std::min(CPU_COUNT(&before), dlk::detail::quota_threads("")),
-              "the default number of threads");
+  check_equal(all, std::min(CPU_COUNT(&before), dlk::detail::quota_threads("")), "the default number of threads");
   check_equal(with("1"), 1, "DLKERNELS_NUM_THREADS=1");
   for (const char* text : {"100000", "99999999999999999999", "0", "-2", "two", "1x", "", " "})
     check_equal(with(text), all, std::string("DLKERNELS_NUM_THREADS='") + text + "'");

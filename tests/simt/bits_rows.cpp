@@ -138,8 +138,13 @@ int main() {
   simt::device.watch = simt::device.backwards = true;
   all({1, 10, 257, 1025, 4097}, 3, 2);
   all({9000}, 2, 1);
-  simt::device.cc = 80;
-  simt::device.shared_bytes = 64 * 1024;  // rows of 9,000 columns are read again
-  all({9000}, 2, 1);
+  // More rows than teams: every team has to begin again.
+  simt::device.sms = 1;
+  all({10, 300}, 70, 1);
+  all({1025}, 20, 1);
+  simt::device.shared_bytes = 64 * 1024;  // one group a thread block: two tiles are a cluster
+  all({5000}, 10, 1);
+  simt::device.cc = 80;  // no clusters: the row is read again for each pass
+  all({5000}, 17, 1);
   return finish("bits_rows");
 }

@@ -24,7 +24,14 @@ extern "C" {
 #define DLK_ABI_VERSION 1
 
 typedef enum { DLK_F32 = 0, DLK_F64 = 1, DLK_F16 = 2, DLK_BF16 = 3, DLK_I32 = 4, DLK_I64 = 5 } dlk_dtype;
-typedef enum { DLK_OK = 0, DLK_TYPE_ERROR = 1, DLK_VALUE_ERROR = 2, DLK_INDEX_ERROR = 3, DLK_MEMORY_ERROR = 4, DLK_RUNTIME_ERROR = 5 } dlk_status;
+typedef enum {
+  DLK_OK = 0,
+  DLK_TYPE_ERROR = 1,
+  DLK_VALUE_ERROR = 2,
+  DLK_INDEX_ERROR = 3,
+  DLK_MEMORY_ERROR = 4,
+  DLK_RUNTIME_ERROR = 5
+} dlk_status;
 typedef enum { DLK_NONE = 0, DLK_MEAN = 1, DLK_SUM = 2 } dlk_reduction;
 
 /* strides are in bytes and may be NULL for C order; shape and strides have ndim entries (at most 64). */
@@ -40,7 +47,7 @@ DLK_API int dlk_abi_version(void);
 DLK_API const char* dlk_version(void);
 DLK_API const char* dlk_last_error(void);
 
-DLK_API const char* dlk_target(void);             /* "avx512", "avx2", "neon" or "base" */
+DLK_API const char* dlk_target(void); /* "avx512", "avx2", "neon" or "base" */
 DLK_API int dlk_set_target(const char* name);
 DLK_API int dlk_num_threads(void);
 DLK_API int dlk_set_num_threads(int threads);
@@ -48,20 +55,22 @@ DLK_API int dlk_set_num_threads(int threads);
 /* Elementwise: out = op(in). op "relu", "leaky_relu" {negative_slope}, "sigmoid", "tanh", "silu", "gelu", "gelu_tanh", "elu" {alpha}.
  * pass "" has in = {x}; "grad" has in = {dy, x}; "grad_y" (relu, leaky_relu, sigmoid, tanh, elu) has in = {dy, y}.
  * params are the hyper-parameters in the order given here. */
-DLK_API int dlk_map(const char* op, const char* pass, const dlk_tensor* in, int ins, const dlk_tensor* out, const double* params, int count);
+DLK_API int dlk_map(const char* op, const char* pass, const dlk_tensor* in, int ins, const dlk_tensor* out,
+                    const double* params, int count);
 
 /* Row-wise along `axis`: op "softmax" or "log_softmax"; pass "" has in = {x}, "grad" has in = {dy, y}. */
 DLK_API int dlk_rows(const char* op, const char* pass, const dlk_tensor* in, int ins, const dlk_tensor* out, int axis);
 
 /* Elementwise loss ("mse_loss"). value and grad may be NULL, not both. value: float64 for float64 input, else float32; 0-d, or of
  * input's shape for DLK_NONE. grad: input's dtype and shape. */
-DLK_API int dlk_loss(const char* op, const dlk_tensor* input, const dlk_tensor* target, dlk_reduction reduction, const dlk_tensor* value,
-                     const dlk_tensor* grad);
+DLK_API int dlk_loss(const char* op, const dlk_tensor* input, const dlk_tensor* target, dlk_reduction reduction,
+                     const dlk_tensor* value, const dlk_tensor* grad);
 
 /* Softmax cross-entropy along `axis`. target: class ids (int32, int64; input's shape without `axis`) or probabilities (as input).
  * weight may be NULL. value and grad as in dlk_loss; DLK_NONE has one value per row. */
-DLK_API int dlk_cross_entropy(const dlk_tensor* input, const dlk_tensor* target, const dlk_tensor* weight, int64_t ignore_index,
-                              double label_smoothing, dlk_reduction reduction, int axis, const dlk_tensor* value, const dlk_tensor* grad);
+DLK_API int dlk_cross_entropy(const dlk_tensor* input, const dlk_tensor* target, const dlk_tensor* weight,
+                              int64_t ignore_index, double label_smoothing, dlk_reduction reduction, int axis,
+                              const dlk_tensor* value, const dlk_tensor* grad);
 
 /* One tensor of an optimizer step, n contiguous elements. state arrays are float64 for float64 parameters, else float32. */
 typedef struct {
@@ -75,8 +84,8 @@ typedef struct {
 /* Multi-tensor update in one parallel region. rule: "sgd" {sign, lr, weight_decay}; "sgd_momentum" {sign, lr, weight_decay, keep, take,
  * direct, through}; "adamw" {sign, 1-beta1, 1-beta2, lr*decay, lr/(1-beta1^t), 1/sqrt(1-beta2^t), eps}. params: `count` doubles for
  * each of `groups` groups. sign is -1 to maximize. */
-DLK_API int dlk_update(const char* rule, dlk_dtype dtype, const dlk_update_tensor* tensors, int64_t tensor_count, const double* params, int count,
-                       int groups);
+DLK_API int dlk_update(const char* rule, dlk_dtype dtype, const dlk_update_tensor* tensors, int64_t tensor_count,
+                       const double* params, int count, int groups);
 
 #ifdef __cplusplus
 }

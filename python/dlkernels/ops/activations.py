@@ -50,7 +50,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> Any:
     return np.where(x > 0, x, x * negative_slope)
 
 
-@map_op(ulp=1.0, grad_ulp=2.0, source="logistic function", domain=(-120, 120), from_y=True)
+@map_op(ulp=1.25, grad_ulp=2.0, source="logistic function", domain=(-120, 120), from_y=True)
 def sigmoid(x: Any, *, out: Any = None) -> Any:
     """1 / (1 + exp(-x)).
 
