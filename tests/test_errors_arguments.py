@@ -260,7 +260,7 @@ def test_targets_and_threads() -> None:
     with pytest.raises(ValueError, match=r'set_target: target must be one of .* got "sse9"'):
         dk.set_target("sse9")
     for n in (0, -1, 1025):
-        with pytest.raises(ValueError, match=f"set_num_threads: n must be from 1 to 1024, got {n}"):
+        with pytest.raises(ValueError, match=rf"set_num_threads: n must be from 1 to 1024, got {n}"):
             dk.set_num_threads(n)
     with pytest.raises(TypeError):
         dk.set_num_threads("2")

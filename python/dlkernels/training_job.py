@@ -79,7 +79,7 @@ def using_threads(count: int | None) -> Iterator[int]:
         yield dk.get_num_threads()
         return
     try:
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
     except ImportError:
         raise ModuleNotFoundError(
             '--threads needs threadpoolctl to limit the BLAS under NumPy. Install it: pip install "dlkernels[train]".'
