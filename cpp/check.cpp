@@ -51,6 +51,12 @@ std::string device_name(const TensorView& t) {
   return t.device == Device::cpu ? "the CPU" : "CUDA device " + std::to_string(t.device_id);
 }
 
+void native_order(const char* op, const char* arg, const TensorView& t) {
+  if (t.element != Element::other || t.type_name[0] != '>') return;
+  fail_value(at(op, arg) + " must be in this machine's byte order, got " + t.type_name + ". Convert it: " + arg +
+             ".astype(" + arg + ".dtype.newbyteorder(\"=\")).");
+}
+
 std::string name_of(Element e) {
   TensorView t;
   t.element = e;
@@ -64,12 +70,14 @@ void fail_type(const std::string& text) { throw Error(Error::Kind::type, text); 
 
 void floating(const char* op, const char* arg, const TensorView& t) {
   if (is_float(t.element)) return;
+  native_order(op, arg, t);
   fail_type(at(op, arg) + " must be float16, bfloat16, float32 or float64, got " + element_name(t) +
             ". Cast it: " + arg + ".astype(\"float32\").");
 }
 
 void class_ids(const char* op, const char* arg, const TensorView& t) {
   if (t.element == Element::i32 || t.element == Element::i64) return;
+  native_order(op, arg, t);
   fail_type(at(op, arg) +
             " must hold class ids as int32 or int64, or probabilities with input's shape and dtype, got " +
             element_name(t) + " of shape " + shape_text(t) + ". Cast class ids: " + arg + ".astype(\"int64\").");
@@ -77,6 +85,7 @@ void class_ids(const char* op, const char* arg, const TensorView& t) {
 
 void same_element(const char* op, const char* arg, const TensorView& t, const char* other_arg, Element wanted) {
   if (t.element == wanted) return;
+  native_order(op, arg, t);
   fail_type(at(op, arg) + " must be " + name_of(wanted) + " as " + other_arg + " requires, got " + element_name(t) +
             ". Cast it: " + arg + ".astype(\"" + name_of(wanted) + "\").");
 }

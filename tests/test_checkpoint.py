@@ -155,11 +155,15 @@ def test_flipped_bits_in_a_large_file_are_errors(tmp_path, rng):
         {"w": {"dtype": "F32", "data_offsets": [0, 8]}},
         {"w": 3},
         [1, 2],
+        {"__metadata__": [1]},
+        {"__metadata__": {"a": 1}},
+        {"__metadata__": {"dlkernels.metadata": "{"}},
     ],
 )
 def test_a_malicious_header_is_an_error_not_an_allocation(tmp_path, header):
     text = json.dumps(header).encode()
-    (tmp_path / "a").write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * 8)
+    data = b"\0" * (0 if "__metadata__" in header else 8)
+    (tmp_path / "a").write_bytes(struct.pack("<Q", len(text)) + text + data)
     with pytest.raises(CheckpointError):
         load(tmp_path / "a", verify=False)
 
@@ -172,6 +176,16 @@ def test_other_formats_are_errors(tmp_path, junk):
             load(tmp_path / "a", verify=verify)
 
 
+@pytest.mark.torch
+def test_a_tensor_that_needs_a_gradient_is_refused_by_name(tmp_path):
+    import torch
+
+    save(tmp_path / "a", {"x": torch.ones(2)})
+    assert same(load(tmp_path / "a").arrays["x"], np.ones(2, "f4"))
+    with pytest.raises(TypeError, match=r"arrays\['y'\] cannot be read as a NumPy array: .*detach"):
+        save(tmp_path / "a", {"y": torch.ones(2, requires_grad=True)})
+
+
 def test_what_cannot_be_saved_is_refused_before_the_old_file_is_touched(small_file):
     path, whole = small_file
     with pytest.raises(TypeError, match=r"arrays\['x'\] must be one of float64.*got object"):
@@ -180,7 +194,7 @@ def test_what_cannot_be_saved_is_refused_before_the_old_file_is_touched(small_fi
         save(path, {"x": np.zeros(2, "c16")})
     with pytest.raises(ValueError, match="__metadata__"):
         save(path, {"__metadata__": np.zeros(2)})
-    with pytest.raises(TypeError, match="JSON"):
+    with pytest.raises(TypeError, match="save: metadata must be plain JSON"):
         save(path, {}, {"x": object()})
     assert path.read_bytes() == whole
     assert names_in(path.parent) == [path.name]

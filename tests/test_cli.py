@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import dlkernels as dk
 from dlkernels import selftest
 from dlkernels.__main__ import main
 from dlkernels.datasets import DEBIAN_FASHION_MNIST
-from dlkernels.training_job import one_cycle
+from dlkernels.history import History
 
 KEYS = {
     "dataset", "test_accuracy", "test_loss", "seconds", "examples_per_second", "target", "threads", "seed",
@@ -123,6 +124,39 @@ def test_an_interrupted_run_reports_and_can_be_resumed(tmp_path):
     assert resumed["weights_sha256"] == whole["weights_sha256"]
 
 
+@needs_digits
+def test_resuming_another_run_or_none_is_a_message_and_2(tmp_path, capsys):
+    options = ["train", "--out", str(tmp_path), "--epochs", "1", "--hidden", "16", "--quiet"]
+    assert main([*options, "--resume"]) == 2
+    assert re.search(
+        r"^dlkernels train: resume: there is no checkpoint .*last\.safetensors\.", capsys.readouterr().err, re.MULTILINE
+    )
+    assert main(options) == 0
+    capsys.readouterr()
+    assert main([*options, "--resume", "--batch-size", "64"]) == 2
+    assert "dlkernels train: resume: batch_size must be 32 as in" in capsys.readouterr().err
+
+
+@needs_digits
+def test_without_matplotlib_nothing_is_trained_in_vain(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["train", "--out", str(tmp_path / "run"), "--quiet"]) == 2
+    assert 'pip install "dlkernels[train]"' in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@needs_digits
+def test_a_plot_that_fails_costs_no_result(tmp_path, monkeypatch):
+    def fail(self, path):
+        raise OSError("no font")
+
+    monkeypatch.setattr(History, "plot", fail)
+    code, result = train(tmp_path, "--epochs", 1, "--hidden", 16)
+    assert code == 2
+    assert result["test_accuracy"] > 0
+    assert (tmp_path / "model.safetensors").exists()
+
+
 @pytest.mark.slow
 @needs_digits
 @pytest.mark.skipif(not DEBIAN_FASHION_MNIST.is_dir(), reason="dataset-fashion-mnist is not installed")
@@ -169,6 +203,9 @@ def test_missing_or_damaged_data_is_a_message_and_2(tmp_path, capsys):
         ["train", "--hidden", "32,,16"],
         ["train", "--activation", "mish"],
         ["train", "--seed", "-1"],
+        ["train", "--lr", "-1"],
+        ["train", "--lr", "nan"],
+        ["train", "--threads", "5000"],
         ["train", "--dataset", "mnist"],
     ],
 )
@@ -218,17 +255,6 @@ def test_info_imports_no_framework():
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-def test_the_schedule_climbs_and_comes_down():
-    lr = one_cycle(0.1, 100)
-    values = [lr(step) for step in range(101)]
-    assert values[0] == pytest.approx(0.1 / 20)
-    assert max(values) == values[20] == pytest.approx(0.1)
-    assert values[:20] == sorted(values[:20])
-    assert values[20:] == sorted(values[20:], reverse=True)
-    assert values[100] == pytest.approx(0, abs=1e-12)
-    assert one_cycle(0.1, 1)(0) == 0.1
-
-
 # -- selftest ----------------------------------------------------------------------------------------------
 
 
@@ -236,8 +262,10 @@ def test_selftest_passes_here(capsys):
     code = main(["selftest"])
     out = capsys.readouterr().out
     assert code == 0, out
-    assert f"{len(dk.ops.registry)} ops: all right" in out
-    assert all(re.search(rf"^{name} .* same$", out, re.MULTILINE) for name in dk.ops.registry)
+    rows = re.findall(r"^(.+?)  +\S.* same$", out, re.MULTILINE)
+    assert f"{len(rows)} rows: all right" in out
+    assert set(dk.ops.registry) < set(rows)
+    assert {"gelu tanh", "cross_entropy soft", "cross_entropy weighted", "sgd nesterov", "adamw"} < set(rows)
 
 
 class Broken(SimpleNamespace):
@@ -284,9 +312,33 @@ def depends_on_threads(x):
     ids=["value", "infinity", "nan", "threads", "gradient", "gradient nan", "all nan", "bound"],
 )
 def test_selftest_finds_a_broken_op(monkeypatch, capsys, parts):
+    monkeypatch.setattr(selftest.updates, "RULES", {})
     monkeypatch.setattr(selftest, "registry", {"tanh": dk.tanh})
     assert main(["selftest"]) == 0
     monkeypatch.setattr(selftest, "registry", {"tanh": Broken(**parts)})
+    assert main(["selftest"]) == 1
+    assert "FAILED (marked !)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"lr": 0.0100001}, {"weight_decay": 0.1001}, {"name": "SGD", "weight_decay": 0.0}],
+    ids=["lr", "decay", "rule"],
+)
+def test_selftest_finds_a_broken_update(monkeypatch, capsys, change):
+    monkeypatch.setattr(selftest, "registry", {})
+    name, formula, options = selftest.updates.RULES["adamw"]
+    monkeypatch.setattr(selftest.updates, "RULES", {"adamw": (name, formula, options)})
+    assert main(["selftest"]) == 0
+    real = selftest.updates.steps
+
+    def broken(rule, dtype, count):
+        wrong = (change.get("name", name), formula, {**options, **{k: v for k, v in change.items() if k != "name"}})
+        with monkeypatch.context() as patch:
+            patch.setitem(selftest.updates.RULES, rule, wrong)
+            return real(rule, dtype, count)
+
+    monkeypatch.setattr(selftest.updates, "steps", broken)
     assert main(["selftest"]) == 1
     assert "FAILED (marked !)" in capsys.readouterr().out
 

@@ -91,11 +91,19 @@ def test_errors_say_what_was_wanted():
         data.batches(X[:0], y[:0], 2)
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         data.batches(X, y, 0)
-    with pytest.raises(TypeError, match="must be arrays"):
+    with pytest.raises(TypeError, match="X must be an array, got list"):
         data.batches([[1.0]], [0], 1)
-    for size in (0, -1, 5, 6, -0.5):
+    for size in (5, 6):
         with pytest.raises(ValueError, match="on both sides of 5"):
             data.train_test_split(X, y, size)
+    for size in (0, -1):
+        with pytest.raises(ValueError, match=r"test_size.* must be at least 1"):
+            data.train_test_split(X, y, size)
+    for size in (1.0, 1.5, -0.5, True, "a fifth"):
+        with pytest.raises(TypeError):
+            data.train_test_split(X, y, size)
+    with pytest.raises(TypeError, match=r"batch_size must be a whole number, got 2\.5"):
+        data.batches(X, y, 2.5)
 
 
 def test_digits_are_scaled_and_split_once():

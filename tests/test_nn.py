@@ -289,6 +289,23 @@ def test_a_state_dict_is_checked_before_anything_changes():
     assert [id(array) for array in model.params()] == ids, "an optimizer holds these very arrays"
 
 
+@pytest.mark.torch
+def test_state_dicts_travel_to_and_from_pytorch():
+    import torch
+
+    ours = small()
+    theirs = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Dropout(), torch.nn.Linear(8, 3))
+    ours.load_state_dict(theirs.state_dict())
+    for name, tensor in theirs.state_dict().items():
+        assert np.array_equal(ours.state_dict()[name], tensor.numpy())
+    with pytest.raises(ValueError, match="got float64"):
+        ours.load_state_dict(theirs.double().state_dict())
+    theirs = theirs.float()
+    other = small()
+    theirs.load_state_dict({k: torch.from_numpy(a.copy()) for k, a in other.state_dict().items()})
+    assert np.array_equal(theirs[0].weight.detach().numpy(), other.layers[0].weight)
+
+
 def test_more_than_two_axes(rng):
     model = in_float64(nn.Sequential(nn.Linear(4, 3), nn.Tanh()))
     x = rng.normal(size=(2, 5, 4))
@@ -344,6 +361,19 @@ def test_errors_say_what_was_wanted():
         nn.Linear(0, 3)
     with pytest.raises(ValueError, match=r"p must be in \[0, 1\], got 1\.5"):
         nn.Dropout(1.5)
+    for p in (True, "a", None):
+        with pytest.raises(TypeError, match="Dropout: p must be a number"):
+            nn.Dropout(p)
+    with pytest.raises(TypeError, match=r"in_features must be a whole number, got 4\.0"):
+        nn.Linear(4.0, 2)
+    with pytest.raises(TypeError, match="dtype must be a floating-point type, got int32"):
+        nn.Linear(4, 2, dtype="int32")
+    with pytest.raises(TypeError, match=r"Linear: x must be an array, got list\. Convert it: np\.asarray\(x\)"):
+        model([[1.0, 2.0, 3.0, 4.0]])
+    with pytest.raises(TypeError, match=r"dy must be float32 like y, got float64\. Cast it"):
+        model(x, train=True)[1](np.zeros((2, 3)))
+    with pytest.raises(TypeError, match="dy must be an array, got list"):
+        model(x, train=True)[1]([[0.0] * 3] * 2)
     with pytest.raises(ValueError, match=r"init must return shape \(3, 4\)"):
         nn.Linear(4, 3, init=lambda *_, **__: np.zeros(3, "f4"))
 

@@ -78,7 +78,7 @@ def test_parameters(kind: Any) -> None:
         ([read_only], ValueError, "read-only"),
         ([np.broadcast_to(1.0, 4)], ValueError, "read-only"),
         ([np.ones(3, np.int64)], TypeError, "int64"),
-        ([np.ones(3, ">f4")], TypeError, ">f4"),
+        ([np.ones(3, ">f4")], ValueError, ">f4"),
         ([[1.0, 2.0]], TypeError, "must be a NumPy"),
         ([np.ma.masked_array([1.0])], TypeError, "mask"),
         ([{"params": [base], "momentums": 1}], ValueError, "unknown options"),

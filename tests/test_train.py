@@ -21,6 +21,7 @@ import pytest
 import dlkernels as dk
 from dlkernels import data, nn, train
 from dlkernels.progress import Bar, Lines, Silent, reporter
+from dlkernels.schedules import warmup_cosine
 
 
 def blobs(n: int = 400, classes: int = 3, features: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +50,9 @@ def without_times(history: train.History) -> list[dict[str, float]]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history.rows]
 
 
-@pytest.mark.parametrize("name", ["init", "layer", "nn", "data", "train", "checkpoint", "callbacks", "history"])
+@pytest.mark.parametrize(
+    "name", ["init", "layer", "sequential", "schedules", "nn", "data", "train", "checkpoint", "callbacks", "history"]
+)
 def test_the_examples_in_the_docstrings_run(name):
     module = importlib.import_module(f"dlkernels.{name}")
     assert doctest.testmod(module).failed == 0
@@ -243,6 +246,27 @@ def test_a_run_resumed_in_another_process_is_the_uninterrupted_one(tmp_path):
     assert bits(resumed) == bits(whole)
 
 
+def test_an_optimizer_may_be_a_class():
+    by_class, by_name = mlp(), mlp()
+    fit(by_class, optimizer=dk.optim.AdamW)
+    fit(by_name, optimizer="adamw")
+    assert bits(by_class) == bits(by_name)
+
+
+def test_the_schedule_climbs_and_comes_down():
+    lr = warmup_cosine(0.1, 100, warmup=20)
+    values = [lr(step) for step in range(102)]
+    assert values[0] == pytest.approx(0.1 / 20)
+    assert max(values) == values[19] == values[20] == 0.1
+    assert values[:20] == sorted(values[:20])
+    assert values[20:] == sorted(values[20:], reverse=True)
+    assert values[60] == pytest.approx(0.05)
+    assert values[100] == values[101] == 0
+    assert warmup_cosine(0.1, 1)(0) == warmup_cosine(0.1, 1, 1)(0) == 0.1
+    with pytest.raises(ValueError, match="total must be at least 20"):
+        warmup_cosine(0.1, 10, warmup=20)
+
+
 def test_an_optimizer_with_groups_in_another_order():
     X, Y = blobs()
     plain, grouped = mlp(), mlp()
@@ -278,14 +302,25 @@ def test_a_checkpoint_of_another_run_is_refused_before_anything_changes(tmp_path
         ({"seed": 1}, "seed must be 0 as in .*, got 1"),
         ({"batch_size": 16}, "batch_size must be 32"),
         ({"data": blobs(300)}, "examples must be 400"),
+        ({"optimizer": "sgd"}, "optimizer must be AdamW as in .*, got SGD"),
     ]:
         with pytest.raises(ValueError, match=message):
             fit(model, resume=tmp_path, **options)
     other = nn.Sequential(nn.Linear(8, 3), seed=0)
     with pytest.raises(ValueError, match="not in this model"):
         fit(other, resume=tmp_path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*nowhere\.safetensors\. Train without resume first"):
         fit(model, resume=tmp_path / "nowhere.safetensors")
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        fit(model, resume=tmp_path.parent)
+    dry = nn.Sequential(*(layer for layer in mlp().layers if not isinstance(layer, nn.Dropout)))
+    wet = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 3), seed=2)
+    fit(dry, callbacks=[train.Checkpoint(tmp_path / "dry")], epochs=1)
+    drier = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 3), nn.Dropout(0.5), seed=2)
+    untouched = bits(wet), bits(drier)
+    with pytest.raises(ValueError, match="load_random_state: wanted"):
+        fit(drier, resume=tmp_path / "dry")
+    assert untouched == (bits(wet), bits(drier))
     model.save(tmp_path / "weights.safetensors")
     with pytest.raises(train.CheckpointError, match="no training state"):
         fit(model, resume=tmp_path / "weights.safetensors")
@@ -364,6 +399,28 @@ def test_the_memory_of_early_stopping_survives_a_resume(tmp_path):
     history = fit(resumed, epochs=6, callbacks=both(), resume=tmp_path)
     assert len(history) == len(reference) == 5
     assert bits(resumed) == bits(whole), "the best epoch was before the interruption"
+
+
+def test_callbacks_can_serve_a_second_fit(tmp_path):
+    """What the first fit left must neither stop the second one nor overwrite its model."""
+    stop, keep = train.EarlyStopping(patience=1), train.Checkpoint(tmp_path)
+    fit(mlp(), lr=0.05, epochs=5, callbacks=[stop, keep])
+    alone, after = mlp(seed=1), mlp(seed=1)
+    reference = fit(alone, lr=1e-5, callbacks=[train.EarlyStopping(patience=1)])
+    history = fit(after, lr=1e-5, callbacks=[stop, keep])
+    assert without_times(history) == without_times(reference)
+    assert bits(after) == bits(alone)
+    assert train.load(tmp_path / "best.safetensors").metadata["epoch"] == 1 + int(np.argmin(history["loss"]))
+    fit(after, lr=1e-5, callbacks=stop)  # one callback needs no list
+
+
+def test_callbacks_check_their_arguments():
+    for patience, error in ((0, ValueError), (-3, ValueError), (1.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="EarlyStopping: patience must be"):
+            train.EarlyStopping(patience=patience)
+    for delta, error in ((-1, ValueError), (math.nan, ValueError), ("x", TypeError)):
+        with pytest.raises(error, match="EarlyStopping: min_delta must be"):
+            train.EarlyStopping(min_delta=delta)
 
 
 def test_terminate_on_nan_stops_at_the_batch():
@@ -527,12 +584,24 @@ def test_the_bar_on_a_real_terminal(no_color):
 
 def test_errors_say_what_was_wanted():
     X, Y = blobs(20)
+    with pytest.raises(TypeError, match=r"fit: model must be a dk\.nn layer, got NoneType"):
+        fit(None)
     for options, error, message in [
         ({"loss": "hinge"}, ValueError, "loss must be .*got 'hinge'"),
         ({"loss": "relu"}, ValueError, "relu is an op but no loss"),
         ({"optimizer": "adam"}, ValueError, "optimizer must be one of adamw, sgd.*got 'adam'"),
         ({"metrics": ["f1"]}, ValueError, "one of accuracy, got 'f1'"),
         ({"epochs": 0}, ValueError, "epochs must be at least 1"),
+        ({"epochs": 1.5}, TypeError, r"epochs must be a whole number, got 1\.5"),
+        ({"lr": "x"}, TypeError, "lr must be a number, got 'x'"),
+        ({"validation_split": 1.5}, ValueError, "validation_split must be in"),
+        ({"validation_split": 1.0}, ValueError, "validation_split must be in"),
+        ({"data": X}, TypeError, r"data must be a pair \(X, Y\), got ndarray"),
+        ({"data": ([[1.0]], [0])}, TypeError, "X must be an array, got list"),
+        ({"callbacks": [print]}, TypeError, "callbacks must be dk.train.Callback objects"),
+        ({"loss": partial(dk.cross_entropy, reduction="sum")}, ValueError, "reduction must be \"mean\".*got 'sum'"),
+        ({"loss": partial(dk.cross_entropy, reduction="none")}, ValueError, "got 'none'"),
+        ({"optimizer": lambda params: 3}, TypeError, r"must have step\(grads\) and param_groups, got int"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
         ({"data": (X, Y[:3])}, ValueError, "same length"),
         ({"data": (X[:0], Y[:0])}, ValueError, "at least one example"),

@@ -30,6 +30,7 @@ template <int P, class S>
 DLK_DEVICE S fold(S (&v)[kHeld]) {
 #pragma unroll
   for (int half = kHeld / 2; half >= P; half /= 2) {
+#pragma unroll
     for (int r = 0; r < half; ++r) v[r] = v[r] + v[r + half];
   }
   int held = P;
@@ -75,14 +76,16 @@ struct ladder {
 
   DLK_DEVICE void clear(int level) {
     for (int j = lane_id(); j < kLanes; j += kWarp) at[level][j] = S(-0.0);
+    __syncwarp();
   }
   DLK_DEVICE void begin() {
     clear(0);
     clear(1);
-    __syncwarp();
   }
   DLK_DEVICE S folded(int level) {
+    __syncwarp();
     S v[kHeld];
+#pragma unroll
     for (int r = 0; r < kHeld; ++r) v[r] = at[level][lane_of<1>(r, lane_id())];
     return fold<1>(v);
   }
@@ -94,15 +97,13 @@ struct ladder {
     }
     __syncwarp();
     clear(0);
-    __syncwarp();
   }
-  // block results first .. first + width; v is that of this thread's, -0 where there is none
+  // block results first .. first + width; v is that of this thread's, -0 where there is none. A lane always belongs to the same thread.
   DLK_DEVICE void push(std::int64_t first, int width, S v) {
     if (lane_id() < width) {
       S& lane = at[0][(first + lane_id()) % kLanes];
       lane = lane + v;
     }
-    __syncwarp();
     if ((first + width) % kBlock == 0) raise(first);
   }
   DLK_DEVICE S total(std::int64_t blocks) {

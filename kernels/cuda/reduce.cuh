@@ -109,7 +109,7 @@ DLK_DEVICE typename Terms::S block_sum(const Terms& a, std::int64_t first, std::
 }
 
 template <class Terms>
-__global__ void __launch_bounds__(kReduceThreads)
+__global__ void __launch_bounds__(kReduceThreads, 2)
     reduce_kernel(const Terms __grid_constant__ a, std::int64_t n, bool packets, typename Terms::S* partial) {
   using S = typename Terms::S;
   const std::int64_t warp = (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp,
@@ -157,7 +157,7 @@ struct label_shared {
 // Are all class ids in range, and what do the rows that count weigh together? One thread block: an id is read once, and the order of the
 // sum is the canonical one. With an id out of range, the total is NaN and `bad` the first such row.
 template <class T>
-__global__ void __launch_bounds__(kLabelThreads) label_kernel(const LabelArgs __grid_constant__ a) {
+__global__ void __launch_bounds__(kLabelThreads, 1) label_kernel(const LabelArgs __grid_constant__ a) {
   using S = compute_t<T>;
   constexpr int warps = kLabelThreads / kWarp;
   constexpr long long none = 0x7fffffffffffffffll;

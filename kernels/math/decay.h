@@ -1,13 +1,14 @@
-// e^-z for z >= 0 with more digits than a number holds and no underflow, for the functions that go on computing with it.
+// e^-z for z >= 0 with more digits than a number holds and no underflow, for the functions that go on computing with
+// it.
 #pragma once
 #include "exp.h"
 
 DLK_BEGIN
 namespace math {
 
-// scale * (hi + lo) * unguard. The scale is a power of two held far above the subnormals; multiplying by unguard comes last, so that a
-// subnormal result is rounded once. Both are negative (the offset reaches the sign bit), which costs nothing and gives the zeros of
-// hinge_plus their signs whatever the sign of lo.
+// scale * (hi + lo) * unguard. The scale is a power of two held far above the subnormals; multiplying by unguard comes
+// last, so that a subnormal result is rounded once. Both are negative (the offset reaches the sign bit), which costs
+// nothing and gives the zeros of hinge_plus their signs whatever the sign of lo.
 template <class V>
 struct scaled {
   V scale, hi, lo;

@@ -6,8 +6,8 @@
 DLK_BEGIN
 namespace math {
 
-// x = n ln2 + r with r = hi - lo: hi is exact and lo is tiny, so that a sum that starts from them does not see the rounding of r.
-// The low bits of k hold n + offset; with Sign = -1 they hold -n + offset.
+// x = n ln2 + r with r = hi - lo: hi is exact and lo is tiny, so that a sum that starts from them does not see the
+// rounding of r. The low bits of k hold n + offset; with Sign = -1 they hold -n + offset.
 template <class V>
 struct reduced {
   uint_t<V> k;
@@ -30,8 +30,8 @@ DLK_FN reduced<V> reduce(pair<V> x, int offset) {
   return {e.k, e.hi, lo, e.hi - lo};
 }
 
-// (e^r - 1 - r) / r^2 for |r| <= 1.002 ln2 / 2. Error relative to e^r: float32 2^-32.8, float64 2^-63.5 (Sollya fpminimax).
-// The last step is Horner's: one rounding of a number close to 1/2 instead of two.
+// (e^r - 1 - r) / r^2 for |r| <= 1.002 ln2 / 2. Error relative to e^r: float32 2^-32.8, float64 2^-63.5 (Sollya
+// fpminimax). The last step is Horner's: one rounding of a number close to 1/2 instead of two.
 template <class V>
 DLK_FN V exp_tail(V r) {
   if constexpr (is_f32<V>) {
@@ -51,8 +51,8 @@ DLK_FN V expm1_rest(const reduced<V>& e) {
   return fma(e.r * e.r, exp_tail(e.r), -e.lo);
 }
 
-// The same with fewer operations, for float32: e^x = 2^n (1 + p + p_lo), where p_lo is the rounding error of p; that of r remains, 2^-26 at
-// most. Error of the polynomial relative to e^r 2^-28.
+// The same with fewer operations, for float32: e^x = 2^n (1 + p + p_lo), where p_lo is the rounding error of p; that of
+// r remains, 2^-26 at most. Error of the polynomial relative to e^r 2^-28.
 template <class V>
 struct short_exp {
   uint_t<V> k;
@@ -88,8 +88,9 @@ DLK_FN V exp(V x) {
   return (V(1.0f) + (e.hi + expm1_rest(e))) * power_of_two<V>(half) * power_of_two<V>(e.k - half);
 }
 
-// e^x - 1 = (s - 1) + s hi + s rest with s = 2^n, all at half scale, where the largest s still fits. The first two terms are summed
-// exactly, so that the last addition is the only rounding that shows, also where s - 1 and s hi cancel.
+// e^x - 1 = (s - 1) + s hi + s rest with s = 2^n, all at half scale, where the largest s still fits. The first two
+// terms are summed exactly, so that the last addition is the only rounding that shows, also where s - 1 and s hi
+// cancel.
 template <class V>
 DLK_FN V expm1(V x) {
   const V c = min(pick<V>(89.0f, 710.0), max(pick<V>(-32.0f, -64.0), x));

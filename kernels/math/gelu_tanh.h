@@ -1,5 +1,6 @@
-// gelu in its tanh form (Hendrycks & Gimpel 2016): x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2).
-// e^-w multiplies an error of w by w, so w is carried in two parts. |x| is capped where the result has reached its limit: nothing overflows.
+// gelu in its tanh form (Hendrycks & Gimpel 2016): x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x
+// (a + b x^2). e^-w multiplies an error of w by w, so w is carried in two parts. |x| is capped where the result has
+// reached its limit: nothing overflows.
 #pragma once
 #include "logistic.h"
 
@@ -11,7 +12,8 @@ DLK_FN V gelu_tanh_magnitude(V x) {
   return min(pick<V>(10.92f, 21.65), abs(x));
 }
 
-// z (a + (b + b_lo) z^2), a = 2 sqrt(2/pi). The first part of a has few bits, so that exact_fma is exact for large z too.
+// z (a + (b + b_lo) z^2), a = 2 sqrt(2/pi). The first part of a has few bits, so that exact_fma is exact for large z
+// too.
 template <class V>
 DLK_FN pair<V> gelu_tanh_cubic(V z, V b, V b_lo) {
   const V a = pick<V>(0x1.988p+0f, 0x1.988454p+0), a_lo = pick<V>(0x1.14cf5p-14f, -0x1.857935ee5e06ap-25);
@@ -33,8 +35,8 @@ DLK_FN V gelu_tanh(V x) {
   return gate(x, z, reduce<-1>(gelu_tanh_argument(z), guard_offset<V>));
 }
 
-// At -z: e (1 + e - z w') / (1 + e)^2, e = e^-w. The bracket is 0 at z0 = 0.7524...; for |z0 - z| < 1/8 it is a polynomial in z0 - z,
-// relative error float32 2^-30.6, float64 2^-64.5 (Sollya fpminimax).
+// At -z: e (1 + e - z w') / (1 + e)^2, e = e^-w. The bracket is 0 at z0 = 0.7524...; for |z0 - z| < 1/8 it is a
+// polynomial in z0 - z, relative error float32 2^-30.6, float64 2^-64.5 (Sollya fpminimax).
 template <class V>
 DLK_FN V gelu_tanh_grad(V x) {
   const V z = gelu_tanh_magnitude(x);

@@ -1,5 +1,6 @@
 // log and log1p. x = 2^k m with m in [sqrt(1/2), sqrt(2)), f = m - 1 is exact, and log x = k ln2 + log(1 + f).
-// float32 <= 1 ULP, float64 <= 1 ULP (measured by tests/cpp/test_math.cpp). log(0) = -inf, log of a negative number is NaN.
+// float32 <= 1 ULP, float64 <= 1 ULP (measured by tests/cpp/test_math.cpp). log(0) = -inf, log of a negative number is
+// NaN.
 #pragma once
 #include "poly.h"
 
@@ -8,7 +9,8 @@ namespace math {
 
 // log(1 + f) - f for 1 + f in [sqrt(1/2), sqrt(2)].
 // float32: f^2 times a polynomial, relative error of log(1 + f) 2^-30.2.
-// float64: with s = f / (2 + f), log(1 + f) = 2 atanh(s) needs half as many terms, relative error 2^-57.6 (Sollya fpminimax).
+// float64: with s = f / (2 + f), log(1 + f) = 2 atanh(s) needs half as many terms, relative error 2^-57.6 (Sollya
+// fpminimax).
 template <class V>
 DLK_FN V log1p_rest(V f) {
   if constexpr (is_f32<V>) {

@@ -1,6 +1,6 @@
 // The functions built on 1 / (1 + e^z): sigmoid, tanh, silu and their derivatives, and the core that gelu_tanh shares.
-// Most work on z = |x|, where e^-z <= 1 and nothing overflows or cancels, and reflect the result to the other side. sigmoid and silu in
-// float32 have a shorter way, because at L1 speed every operation counts.
+// Most work on z = |x|, where e^-z <= 1 and nothing overflows or cancels, and reflect the result to the other side.
+// sigmoid and silu in float32 have a shorter way, because at L1 speed every operation counts.
 #pragma once
 #include "decay.h"
 
@@ -8,8 +8,8 @@ DLK_BEGIN
 namespace math {
 
 // -1 / (1 + e^z) = scale * unguard * r (1 + error), from z reduced with Sign = -1.
-// With e^z = y / s, s = 2^n <= 1, it is -s / (y + s). r has the rounding errors of that sum and of a division; error is what is left of
-// 1 + r (y + s), small and nearly exact.
+// With e^z = y / s, s = 2^n <= 1, it is -s / (y + s). r has the rounding errors of that sum and of a division; error is
+// what is left of 1 + r (y + s), small and nearly exact.
 template <class V>
 struct logistic_parts {
   V scale, r, error;
@@ -23,8 +23,9 @@ DLK_FN logistic_parts<V> minus_logistic(const reduced<V>& e) {
 }
 
 // 1 / (1 + e^-x) in float32, as guard * (r - r error): both signs at once, so that neither |x| nor a choice is needed.
-// With e^-x / guard = s (1 + p) the sum guard + s (1 + p) stays inside the format for every x in [-110, 40]; r is its rounded reciprocal
-// and error the residual r (guard + s + s p) - 1, whose first difference r s - 1 is exact for x < 0 and harmless otherwise.
+// With e^-x / guard = s (1 + p) the sum guard + s (1 + p) stays inside the format for every x in [-110, 40]; r is its
+// rounded reciprocal and error the residual r (guard + s + s p) - 1, whose first difference r s - 1 is exact for x < 0
+// and harmless otherwise.
 template <int Guard, class V>
 DLK_FN pair<V> short_logistic(V x) {
   static_assert(is_f32<V>, "float64 goes through minus_logistic");
@@ -82,8 +83,8 @@ DLK_FN pair<V> expm1_of_minus(V w) {
   }
 }
 
-// tanh |x| = -m / (2 + m) with m = e^(-2|x|) - 1. The residual is m + q (2 + m), where m + 2 q is exact because 1 <= 2 |q| / |m| <= 2.
-// Beyond the cap of 2|x| float32 has one number below 1 left, float64 none.
+// tanh |x| = -m / (2 + m) with m = e^(-2|x|) - 1. The residual is m + q (2 + m), where m + 2 q is exact because 1 <= 2
+// |q| / |m| <= 2. Beyond the cap of 2|x| float32 has one number below 1 left, float64 none.
 template <class V>
 DLK_FN V tanh(V x) {
   const V z = abs(x);
@@ -116,8 +117,8 @@ DLK_FN V tanh_grad(V x) {
   return value(logistic_slope(e, pair<V>{V(4.0f) * e.mantissa.hi, V(4.0f) * e.mantissa.lo}));
 }
 
-// silu'(-z) = e (1 + e - z) / (1 + e)^2. The bracket is 0 at z0 = 1.278...; with d = z0 - z it is d (1 + (z0 - 1) (e^d - 1) / d), taken
-// from a polynomial where |d| < 1/4: relative error float32 2^-30.5, float64 2^-62 (Sollya fpminimax).
+// silu'(-z) = e (1 + e - z) / (1 + e)^2. The bracket is 0 at z0 = 1.278...; with d = z0 - z it is d (1 + (z0 - 1) (e^d
+// - 1) / d), taken from a polynomial where |d| < 1/4: relative error float32 2^-30.5, float64 2^-62 (Sollya fpminimax).
 template <class V>
 DLK_FN V silu_grad(V x) {
   const V z = magnitude(x);

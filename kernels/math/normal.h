@@ -1,5 +1,6 @@
 // The functions built on the normal distribution: gelu(x) = x Phi(x), its derivative, and erf.
-// Everything goes through Phi(-z) = e^(-z^2/2) R(z) for z = |x|, which is accurate in the far tail where 1 + erf(x) has cancelled.
+// Everything goes through Phi(-z) = e^(-z^2/2) R(z) for z = |x|, which is accurate in the far tail where 1 + erf(x) has
+// cancelled.
 #pragma once
 #include "decay.h"
 
@@ -18,9 +19,9 @@ DLK_FN V normal_magnitude(V x) {
   return min(pick<V>(14.6f, 38.8), abs(x));
 }
 
-// R(z) = S(t) / (z + c), t = 1 - 2 c / (z + c), S a polynomial whose last two steps are Horner's. c has few bits, and is chosen so that
-// S(0) rounds well. Relative error float32 2^-26.1 for z <= 14.65 (Sollya fpminimax), float64 2^-58.6 for z <= 38.85 (least squares on
-// Chebyshev nodes, coefficients rounded one after another).
+// R(z) = S(t) / (z + c), t = 1 - 2 c / (z + c), S a polynomial whose last two steps are Horner's. c has few bits, and
+// is chosen so that S(0) rounds well. Relative error float32 2^-26.1 for z <= 14.65 (Sollya fpminimax), float64 2^-58.6
+// for z <= 38.85 (least squares on Chebyshev nodes, coefficients rounded one after another).
 template <class V>
 DLK_FN scaled<V> minus_normal_tail(uint_t<V> k, V p, V z) {
   const V c = pick<V>(1.5703125f, 3.40625), c2 = V(2.0f) * c;
@@ -65,8 +66,8 @@ DLK_FN V gelu(V x) {
   return hinge_plus(x, z, minus_normal_tail(gauss_exponent(z), z));
 }
 
-// At -z: Phi(-z) - z phi(z) = e^(-z^2/2) (z0 - z) G(t), where z0 = 0.7517... is the only root and G a polynomial as S above.
-// Relative error float32 2^-28.3, float64 2^-59.4.
+// At -z: Phi(-z) - z phi(z) = e^(-z^2/2) (z0 - z) G(t), where z0 = 0.7517... is the only root and G a polynomial as S
+// above. Relative error float32 2^-28.3, float64 2^-59.4.
 template <class V>
 DLK_FN V gelu_grad(V x) {
   const V z = normal_magnitude(x);
@@ -97,7 +98,8 @@ DLK_FN V gelu_grad(V x) {
   return reflect_slope(x, scaled<V>{e.scale, g.hi, g.lo});
 }
 
-// Odd polynomial below 1, 1 - 2 Phi(-x sqrt(2)) above. Relative error of the polynomial float32 2^-29.3, float64 2^-56.3.
+// Odd polynomial below 1, 1 - 2 Phi(-x sqrt(2)) above. Relative error of the polynomial float32 2^-29.3, float64
+// 2^-56.3.
 template <class V>
 DLK_FN V erf(V x) {
   const V z = min(pick<V>(10.0f, 27.0), abs(x)), square = x * x;

@@ -1,12 +1,14 @@
 // Polynomials, powers of two and sums kept in two parts: what every elementary function here starts from.
-// Nothing but + - * / fma, comparisons with select, and integer arithmetic on the bits of a lane: one text, the same bits on any machine.
+// Nothing but + - * / fma, comparisons with select, and integer arithmetic on the bits of a lane: one text, the same
+// bits on any machine.
 #pragma once
 #include "../lane.h"
 
 DLK_BEGIN
 namespace math {
 
-// Layout of the two formats, and the number 1.5 * 2^mantissa: adding it to a small x leaves rint(x) in the low bits of the sum.
+// Layout of the two formats, and the number 1.5 * 2^mantissa: adding it to a small x leaves rint(x) in the low bits of
+// the sum.
 template <class T>
 struct ieee;
 template <>
@@ -32,10 +34,10 @@ DLK_FN V pick(float single, double twice) {
   }
 }
 
-// c[0] + c[1] x + c[2] x^2 + ... by Estrin's scheme: neighbors are joined in pairs, then pairs of pairs with x^2, x^4, ... The chain of
-// dependent operations is the logarithm of the degree, which is what a core with two fma pipes of four cycles wants. One coefficient
-// too many joins its neighbors by Horner's rule, which needs no further power of x and takes no longer.
-// Recursion, not a loop: a compiler that gives up unrolling would keep the terms in memory.
+// c[0] + c[1] x + c[2] x^2 + ... by Estrin's scheme: neighbors are joined in pairs, then pairs of pairs with x^2, x^4,
+// ... The chain of dependent operations is the logarithm of the degree, which is what a core with two fma pipes of four
+// cycles wants. One coefficient too many joins its neighbors by Horner's rule, which needs no further power of x and
+// takes no longer. Recursion, not a loop: a compiler that gives up unrolling would keep the terms in memory.
 template <int N, class V>
 DLK_FN V poly_of_powers(const V* power, const scalar_t<V>* c) {
   if constexpr (N == 1) {
@@ -65,7 +67,8 @@ struct pair {
   V hi, lo;
 };
 
-// a + b without error, for |a| >= |b| or a = 0 (Dekker 1971); also for an a of few enough bits to be a multiple of the last bit of hi.
+// a + b without error, for |a| >= |b| or a = 0 (Dekker 1971); also for an a of few enough bits to be a multiple of the
+// last bit of hi.
 template <class V>
 DLK_FN pair<V> exact_sum(V a, V b) {
   const V hi = a + b;
@@ -100,8 +103,8 @@ DLK_FN pair<V> product(pair<V> a, pair<V> b) {
   return {p.hi, fma(a.hi, b.lo, fma(a.lo, b.hi, p.lo))};
 }
 
-// -a / d: one division, r = -1 / d.hi, then one step of correction by the residual. Everything is negative because a negated operand
-// that is used twice costs an instruction, and -1 / d costs none.
+// -a / d: one division, r = -1 / d.hi, then one step of correction by the residual. Everything is negative because a
+// negated operand that is used twice costs an instruction, and -1 / d costs none.
 template <class V>
 DLK_FN pair<V> minus_quotient(pair<V> a, pair<V> d, V r) {
   const V q = a.hi * r;

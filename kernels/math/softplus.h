@@ -1,4 +1,5 @@
-// softplus(x) = log(1 + e^x) = max(x, 0) + log1p(e^-|x|), relatively accurate on the negative side, where it is nearly e^x.
+// softplus(x) = log(1 + e^x) = max(x, 0) + log1p(e^-|x|), relatively accurate on the negative side, where it is nearly
+// e^x.
 #pragma once
 #include "decay.h"
 

@@ -36,7 +36,7 @@ from .ops import (
     tanh,
 )
 
-_LAZY = {"data", "init", "nn", "optim", "train"}  # imported when they are asked for
+_LAZY = {"data", "init", "nn", "optim", "schedules", "train"}  # imported when they are asked for
 
 __all__ = [
     "__version__",
@@ -58,6 +58,7 @@ __all__ = [
     "ops",
     "optim",
     "relu",
+    "schedules",
     "set_num_threads",
     "set_target",
     "sigmoid",

@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlkernels import arguments
 from dlkernels.history import best_is_higher, choose_monitor
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ class Callback:
     """Does nothing at every point; subclass and override. Lower `order` runs first."""
 
     order = 0
+
+    def reset(self) -> None:
+        """Forget an earlier fit: called before everything else, also before a checkpoint is resumed."""
 
     def on_fit_begin(self, run: Run) -> None: ...
     def on_epoch_begin(self, run: Run) -> None: ...
@@ -46,6 +50,7 @@ class _Best:
     def __init__(self, monitor: str | None, mode: str, min_delta: float, who: str) -> None:
         if mode not in {"auto", "min", "max"}:
             raise ValueError(f'{who}: mode must be "auto", "min" or "max", got {mode!r}.')
+        arguments.real(who, "min_delta", min_delta, 0)
         self.monitor, self.mode, self.min_delta, self.who = monitor, mode, min_delta, who
         self.value: float | None = None
 
@@ -78,7 +83,11 @@ class EarlyStopping(Callback):
         restore_best: bool = True,
     ) -> None:
         self._best = _Best(monitor, mode, min_delta, "EarlyStopping")
-        self.patience, self.restore_best = patience, restore_best
+        self.patience, self.restore_best = arguments.whole("EarlyStopping", "patience", patience), restore_best
+        self.reset()
+
+    def reset(self) -> None:
+        self._best.value = None
         self.waited, self.best_epoch = 0, 0
         self._parameters: dict[str, Any] = {}
 
@@ -123,6 +132,9 @@ class Checkpoint(Callback):
     def __init__(self, folder: str | PathLike[str], monitor: str | None = None, mode: str = "auto") -> None:
         self.folder = Path(folder)
         self._best = _Best(monitor, mode, 0.0, "Checkpoint")
+
+    def reset(self) -> None:
+        self._best.value = None
 
     def on_epoch_end(self, run: Run) -> None:
         improved = self._best.improves(run.row)

@@ -64,7 +64,10 @@ def _on_host(name: str, value: Any) -> np.ndarray:
     """
     if hasattr(value, "__cuda_array_interface__"):
         value = value.get()
-    array = np.asarray(value, order="C")
+    try:
+        array = np.asarray(value, order="C")
+    except (RuntimeError, TypeError, ValueError) as error:  # a PyTorch tensor that needs a gradient, for one
+        raise TypeError(f"save: arrays[{name!r}] cannot be read as a NumPy array: {error}") from error
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     if array.dtype not in _TAG_OF:
         wanted = ", ".join(str(kind) for kind in _TAG_OF)
@@ -88,11 +91,15 @@ def save(path: str | PathLike[str], arrays: Mapping[str, Any], metadata: Any = N
     if "__metadata__" in held:
         raise ValueError("save: an array must not be called __metadata__, the container's own name. Rename it.")
     crcs = {name: zlib.crc32(_bytes_of(array)) for name, array in held.items()}
+    try:
+        described = json.dumps(metadata)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"save: metadata must be plain JSON (dicts, lists, numbers, text): {error}.") from error
     notes = {
         "format": "np",
         _HEADER_CRC: "0" * 8,
         _ARRAY_CRCS: json.dumps(crcs),
-        _METADATA: json.dumps(metadata),
+        _METADATA: described,
     }
     entries: dict[str, Any] = {"__metadata__": notes}
     offset = 0
@@ -139,7 +146,10 @@ def load(path: str | PathLike[str], *, verify: bool = True) -> Checkpoint:
                     f"{path}: {name!r} does not match its checksum: the file is damaged. Use another copy."
                 )
             arrays[name] = raw.view(dtype).reshape(shape)
-    return Checkpoint(arrays, json.loads(notes.get(_METADATA, "null")))
+    try:
+        return Checkpoint(arrays, json.loads(notes.get(_METADATA, "null")))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: the metadata is no JSON ({error}).") from error
 
 
 _Entry = tuple["np.dtype[Any]", tuple[int, ...], int]
@@ -168,6 +178,8 @@ def _read_header(file: BinaryIO, size: int, path: str, verify: bool) -> tuple[di
     try:
         parsed = json.loads(header)
         notes = parsed.pop("__metadata__", {})
+        if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
+            raise ValueError("__metadata__ must map names to text")
         entries, position = {}, 0
         for name, entry in sorted(parsed.items(), key=lambda item: item[1]["data_offsets"]):
             dtype, (start, end) = _TAGS[entry["dtype"]], entry["data_offsets"]

@@ -15,6 +15,7 @@ import dlkernels as dk
 from dlkernels.checkpoint import CheckpointError
 from dlkernels.datasets import DataError
 from dlkernels.report import run_info
+from dlkernels.run import ResumeError
 from dlkernels.selftest import run_selftest
 from dlkernels.training_job import ACTIVATIONS, DEFAULTS, run_train
 
@@ -34,6 +35,20 @@ def _fraction(text: str) -> float:
     value = float(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"must be in [0, 1), got {value}")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0 and finite, got {value}")
+    return value
+
+
+def _threads(text: str) -> int:
+    value = _positive(text)
+    if value > 1024:  # what the core allows
+        raise argparse.ArgumentTypeError(f"must be at most 1024, got {value}")
     return value
 
 
@@ -66,13 +81,13 @@ def parser() -> argparse.ArgumentParser:
     add("--data-dir", metavar="DIR", help="fashion-mnist's IDX files; default: where Debian puts them")
     add("--epochs", type=_positive, metavar="N", help=_defaults("epochs"))
     add("--batch-size", type=_positive, metavar="N", help=_defaults("batch_size"))
-    add("--lr", type=float, metavar="R", help=f"peak of the one-cycle schedule; {_defaults('lr')}")
+    add("--lr", type=_rate, metavar="R", help=f"peak of the one-cycle schedule; {_defaults('lr')}")
     add("--hidden", type=_sizes, metavar="N,...", help=f"sizes of hidden layers; {_defaults('hidden')}")
     add("--activation", choices=sorted(ACTIVATIONS), help=_defaults("activation"))
     add("--dropout", type=_fraction, metavar="P", help=_defaults("dropout"))
     add("--label-smoothing", type=_fraction, metavar="E", help=_defaults("label_smoothing"))
     add("--seed", type=_natural, default=0, metavar="N", help="equal seeds give equal bits; default: 0")
-    add("--threads", type=_positive, metavar="N", help="of dlkernels and NumPy's BLAS; default: all")
+    add("--threads", type=_threads, metavar="N", help="of dlkernels and NumPy's BLAS; default: all")
     add("--out", metavar="DIR", default="dlkernels-run", help="for what is written; default: %(default)s")
     add("--resume", action="store_true", help="go on from the last checkpoint in --out")
     add("--json", metavar="FILE", help="write the result there")
@@ -97,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has what it wanted; keep the interpreter's exit from flushing again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, ModuleNotFoundError, DataError, CheckpointError) as error:
+    except (OSError, ModuleNotFoundError, DataError, CheckpointError, ResumeError) as error:
         print(f"dlkernels {args.command}: {error}", file=sys.stderr)  # their texts say what to do
         return 2
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dlkernels import arguments
 from dlkernels.datasets import Dataset, digits, fashion_mnist
 from dlkernels.init import generator
 
@@ -23,8 +24,10 @@ IntSeed = int | Sequence[int]
 
 def check_pair(where: str, X: Array, y: Array) -> int:
     """The number of examples; raises unless X and y hold the same number of them and at least one."""
-    if not (hasattr(X, "shape") and hasattr(y, "shape")) or not X.shape or not y.shape:
-        raise TypeError(f"{where}: X and y must be arrays with an example axis. Convert them: np.asarray(X).")
+    arguments.array(where, "X", X)
+    arguments.array(where, "y", y)
+    if not X.shape or not y.shape:
+        raise ValueError(f"{where}: X and y must have an axis of examples, got shapes {X.shape} and {y.shape}.")
     if len(X) != len(y):
         raise ValueError(f"{where}: X and y must have the same length, got {len(X)} and {len(y)}.")
     if len(X) == 0:
@@ -60,8 +63,7 @@ def batches(
     [2, 2, 1]
     """
     n = check_pair("batches", X, y)
-    if batch_size < 1:
-        raise ValueError(f"batches: batch_size must be at least 1, got {batch_size}.")
+    batch_size = arguments.whole("batches", "batch_size", batch_size)
     order = generator(seed).permutation(n) if shuffle else None
     return _slices(X, y, range(0, n - n % batch_size if drop_last else n, batch_size), order, reuse)
 
@@ -85,12 +87,15 @@ def train_test_split(
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """((X_train, y_train), (X_test, y_test)): a random split.
 
-    `test_size` is a fraction below 1 or a number of examples; at least one lands on each side. The rows are
-    copied, in an order that is a function of `seed`.
+    `test_size` is a fraction between 0 and 1 or a whole number of examples; at least one lands on each side. The
+    rows are copied, in an order that is a function of `seed`.
     """
     n = check_pair("train_test_split", X, y)
-    held = max(1, round(n * test_size)) if 0 < test_size < 1 else int(test_size)
-    if not 0 < held < n:
+    if 0 < test_size < 1:
+        held = max(1, round(n * test_size))
+    else:
+        held = arguments.whole("train_test_split", "test_size, where it is no fraction between 0 and 1,", test_size)
+    if held >= n:
         raise ValueError(
             f"train_test_split: test_size must leave examples on both sides of {n}, got {test_size}. "
             f"Use a fraction such as 0.2."

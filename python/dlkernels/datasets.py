@@ -36,7 +36,7 @@ class Dataset(NamedTuple):
 
 
 def digits() -> Dataset:
-    """8 x 8 handwritten digits from scikit-learn, scaled to [0, 1]; 1,437 to train on, 360 to test on (a
+    """8 x 8 handwritten digits from scikit-learn, scaled to [0, 1]; 1,438 to train on, 359 to test on (a
     fixed split).
 
     Source: UCI, Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998).

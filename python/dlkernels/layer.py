@@ -15,7 +15,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from dlkernels import init as initializers
+from dlkernels import arguments
 
 Array = Any  # numpy.ndarray or cupy.ndarray: only functions that dispatch on the array are called
 Backprop = Callable[..., Array]
@@ -41,6 +41,11 @@ class Buffers:
         ):
             kept = self._kept[name] = np.empty_like(like, shape=tuple(shape), order="C")
         return kept if kept.shape[0] == shape[0] else kept[: shape[0]]
+
+
+def _as_array(value: Any) -> Array:
+    """A CuPy array as it is, anything else on the host as NumPy sees it: a view, also of a PyTorch tensor."""
+    return value if hasattr(value, "__cuda_array_interface__") else np.asarray(value)
 
 
 class Layer:
@@ -84,9 +89,14 @@ class Layer:
         """What the layer's randomness depends on, by name, as plain integers; see `load_random_state`."""
         return {}
 
+    def check_random_state(self, state: Mapping[str, int]) -> None:
+        """Raise unless `state` has the names of this layer's `random_state`."""
+        if state.keys() != self.random_state().keys():
+            raise ValueError(f"load_random_state: wanted {sorted(self.random_state())}, got {sorted(state)}.")
+
     def load_random_state(self, state: Mapping[str, int]) -> None:
-        if state:
-            raise ValueError(f"{self!r}: unknown random state {sorted(state)}.")
+        """Take back what `random_state` gave."""
+        self.check_random_state(state)
 
     # -- calling -----------------------------------------------------------------------------------------
 
@@ -105,8 +115,13 @@ class Layer:
         y, backward = self.train_pass(x, own=False)
 
         def backprop(dy: Array, need_dx: bool = True) -> Array | None:
+            arguments.array("backprop", "dy", dy)
             if dy.shape != y.shape:
                 raise ValueError(f"backprop: dy must have y's shape {y.shape}, got {dy.shape}.")
+            if dy.dtype != y.dtype:
+                raise TypeError(
+                    f'backprop: dy must be {y.dtype} like y, got {dy.dtype}. Cast it: dy.astype("{y.dtype}").'
+                )
             return backward(dy, False, need_dx)
 
         return y, backprop
@@ -172,29 +187,35 @@ class Layer:
             self._filled.add(name)
 
     def state_dict(self) -> dict[str, Array]:
-        """The parameters by name, as `named_parameters`: PyTorch's keys and layouts."""
+        """The parameters by name, as `named_parameters`: PyTorch's keys and layouts.
+
+        To PyTorch: ``theirs.load_state_dict({k: torch.from_numpy(a.copy()) for k, a in ours.state_dict().items()})``.
+        From PyTorch: ``ours.load_state_dict(theirs.state_dict())``.
+        """
         return self.named_parameters()
 
-    def check_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Raise unless `state` has exactly this model's names, shapes and dtypes."""
+    def check_state_dict(self, state: Mapping[str, Any]) -> dict[str, Array]:
+        """`state` as arrays; raises unless it has exactly this model's names, shapes and dtypes."""
         mine = self.named_parameters()
         missing, unknown = sorted(mine.keys() - state.keys()), sorted(state.keys() - mine.keys())
         if missing or unknown:
             raise ValueError(
                 f"load_state_dict: missing {missing}, not in this model {unknown}. Build the same layers first."
             )
+        theirs = {name: _as_array(state[name]) for name in mine}
         for name, array in mine.items():
-            theirs = state[name]
-            if theirs.shape != array.shape or theirs.dtype != array.dtype:
+            got = theirs[name]
+            if got.shape != array.shape or got.dtype != array.dtype:
                 raise ValueError(
-                    f"load_state_dict: {name} must be {array.dtype} {array.shape}, got {theirs.dtype} {theirs.shape}."
+                    f"load_state_dict: {name} must be {array.dtype} {array.shape}, got {got.dtype} {got.shape}."
                 )
+        return theirs
 
-    def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Copy parameters from `state`, after every name, shape and dtype has been found right."""
-        self.check_state_dict(state)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Copy parameters from `state` (arrays or PyTorch CPU tensors), once every name, shape and dtype is right."""
+        theirs = self.check_state_dict(state)
         for name, array in self.named_parameters().items():
-            array[...] = state[name]
+            array[...] = theirs[name]
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the parameters to a safetensors file: atomic, checksummed, no pickle (dk.train.save)."""
@@ -213,97 +234,20 @@ class Layer:
     def summary(self) -> str:
         """A table of the layers: name, layer, parameter shapes, count."""
         rows = [("", "layer", "parameters", "count")]
-        for name, layer in leaves(self):
+        for name, layer in self.leaves():
             shapes = ", ".join(f"{key} {tuple(array.shape)}" for key, array in layer.parameters().items())
             rows.append((name, repr(layer), shapes, f"{sum(a.size for a in layer.parameters().values()):,}"))
         total, size = sum(a.size for a in self.params()), sum(a.nbytes for a in self.params())
         rows.append(("", "total", f"{size / 2**20:.2f} MiB", f"{total:,}"))
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        return "\n".join(
-            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{max(len(r[3]) for r in rows)}}"
-            for a, b, c, d in rows
-        )
+        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(f"{a:<{wide[0]}}  {b:<{wide[1]}}  {c:<{wide[2]}}  {d:>{wide[3]}}" for a, b, c, d in rows)
+
+    def leaves(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        """(name, layer) for every layer without children, in the order in which they run."""
+        if not self.children():
+            yield prefix or "0", self
+        for index, child in enumerate(self.children()):
+            yield from child.leaves(f"{prefix}.{index}" if prefix else str(index))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
-
-
-def leaves(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-    """(name, layer) for every layer without children, in the order in which they run."""
-    if not layer.children():
-        yield prefix or "0", layer
-    for index, child in enumerate(layer.children()):
-        yield from leaves(child, f"{prefix}.{index}" if prefix else str(index))
-
-
-class Sequential(Layer):
-    """Layers one after the other. ``seed`` redraws all of them, each from its own stream.
-
-    >>> from dlkernels import nn
-    >>> nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 10), seed=0)
-    Sequential(Linear(64, 32), ReLU(), Dropout(0.2), Linear(32, 10))
-    """
-
-    def __init__(self, *layers: Layer, seed: int | None = None) -> None:
-        super().__init__()
-        for position, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                raise TypeError(
-                    f"Sequential: layer {position} must be a dk.nn layer, got {type(layer).__name__}. "
-                    f"Make it one, for instance nn.ReLU()."
-                )
-        self.layers = layers
-        found = [id(layer) for _, layer in leaves(self)] if layers else []
-        if len(set(found)) != len(found):
-            raise ValueError(
-                "Sequential: a layer object appears twice, but its buffers hold one pass. Create a second layer."
-            )
-        self.is_view = all(layer.is_view for layer in layers)
-        self.keeps_output = next((layer.keeps_output for layer in reversed(layers) if not layer.is_view), False)
-        # Without dx, backward may stop at the first layer that has parameters.
-        self._first = next((i for i, layer in enumerate(layers) if layer.named_parameters()), len(layers))
-        if seed is not None:
-            self.reset(seed)
-
-    def children(self) -> Sequence[Layer]:
-        return self.layers
-
-    def reset(self, seed: int | np.random.SeedSequence) -> None:
-        for index, layer in enumerate(self.layers):
-            layer.reset(initializers.spawn(seed, index))
-
-    def random_state(self) -> dict[str, int]:
-        return {
-            f"{i}.{key}": value for i, layer in enumerate(self.layers) for key, value in layer.random_state().items()
-        }
-
-    def load_random_state(self, state: Mapping[str, int]) -> None:
-        if state.keys() != self.random_state().keys():
-            raise ValueError(f"load_random_state: wanted {sorted(self.random_state())}, got {sorted(state)}.")
-        for index, layer in enumerate(self.layers):
-            prefix = f"{index}."
-            layer.load_random_state({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
-
-    def forward(self, x: Array, own: bool) -> tuple[Array, Backprop]:
-        backwards = []
-        for layer in self.layers:
-            x, backward = layer.train_pass(x, own)
-            backwards.append(backward)
-            own = (own or not layer.is_view) and not layer.keeps_output
-
-        def backward_all(dy: Array, own: bool, need_dx: bool) -> Array | None:
-            stop = 0 if need_dx else self._first
-            for index in range(len(self.layers) - 1, stop - 1, -1):
-                dy = backwards[index](dy, own, need_dx or index > stop)
-                own = own or not self.layers[index].is_view
-            return dy if need_dx else None
-
-        return x, backward_all
-
-    def predict(self, x: Array) -> Array:
-        for layer in self.layers:
-            x = layer.predict(x)
-        return x
-
-    def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"

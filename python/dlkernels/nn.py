@@ -13,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import DTypeLike
 
 import dlkernels as dk
+from dlkernels import arguments
 from dlkernels import init as initializers
-from dlkernels.layer import Array, Backprop, Layer, Sequential
+from dlkernels.layer import Array, Backprop, Layer
+from dlkernels.sequential import Sequential
 
 __all__ = [
     "ELU",
@@ -38,7 +41,7 @@ __all__ = [
 
 
 class Linear(Layer):
-    """y = x W^T + b.  x (..., in), weight (out, in), bias (out,), y (..., out); x has the weight's dtype.
+    """y = x W^T + b.  x (n, ..., in), weight (out, in), bias (out,), y (n, ..., out); x has the weight's dtype.
 
     dx = dy W, dW = dy^T x, db = sum of dy over the rows. `init` names a function of dk.init or is one,
     (shape, *, seed, dtype) -> array; biases start at zero. The default is He et al. 2015 for ReLU; PyTorch's
@@ -57,10 +60,12 @@ class Linear(Layer):
         dtype: DTypeLike = "float32",
     ) -> None:
         super().__init__()
-        for name, value in (("in_features", in_features), ("out_features", out_features)):
-            if value < 1:
-                raise ValueError(f"Linear: {name} must be at least 1, got {value}.")
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features = arguments.whole("Linear", "in_features", in_features)
+        self.out_features = arguments.whole("Linear", "out_features", out_features)
+        try:
+            ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+        except ValueError:
+            raise TypeError(f"Linear: dtype must be a floating-point type, got {np.dtype(dtype)}.") from None
         self._init = initializers.get(init)
         self.weight: Array = np.empty((out_features, in_features), dtype)
         self.bias: Array | None = np.empty(out_features, dtype) if bias else None
@@ -79,6 +84,7 @@ class Linear(Layer):
 
     def _rows(self, x: Array) -> Array:
         """x as (rows, in)."""
+        arguments.array("Linear", "x", x)
         if x.ndim < 2 or x.shape[-1] != self.in_features:
             raise ValueError(f"Linear: x must have shape (n, {self.in_features}), got {x.shape}.")
         if x.dtype != self.weight.dtype:
@@ -126,7 +132,7 @@ class Flatten(Layer):
         return self.predict(x), lambda dy, _own, need_dx: dy.reshape(x.shape) if need_dx else None
 
     def predict(self, x: Array) -> Array:
-        return x.reshape(x.shape[0], -1)
+        return arguments.array("Flatten", "x", x).reshape(x.shape[0], -1)
 
 
 class Dropout(Layer):
@@ -138,9 +144,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p must be in [0, 1], got {p}.")
-        self.p = p
+        self.p = arguments.real("Dropout", "p", p, 0, 1)
         self.is_view = p == 0
         self.reset(np.random.SeedSequence(seed))
 
@@ -153,6 +157,7 @@ class Dropout(Layer):
         return {"seed": self.seed, "offset": self.offset}
 
     def load_random_state(self, state: Mapping[str, int]) -> None:
+        self.check_random_state(state)
         self.seed, self.offset = state["seed"], state["offset"]
 
     def forward(self, x: Array, own: bool) -> tuple[Array, Backprop]:
@@ -216,8 +221,8 @@ class ReLU(Activation):
 
 
 class LeakyReLU(Activation):
-    """x where x > 0, else negative_slope x. The sign of y gives the branch as long as the slope is not
-    negative.
+    """x where x > 0, else negative_slope x. The sign of y gives the branch as long as the slope is
+    positive.
     """
 
     def __init__(self, negative_slope: float = 0.01) -> None:

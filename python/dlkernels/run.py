@@ -27,6 +27,10 @@ class TrainingInterrupted(KeyboardInterrupt):
         self.history = history
 
 
+class ResumeError(ValueError):
+    """The checkpoint is of a run with other settings."""
+
+
 class Run:
     """The state of a training run, as callbacks see it: all of it goes into `save` and comes back with
     `load`.
@@ -35,7 +39,10 @@ class Run:
     def __init__(self, model: Layer, optimizer: Any, callbacks: Sequence[Callback], settings: dict[str, Any]) -> None:
         self.model, self.optimizer = model, optimizer
         self.callbacks = sorted(callbacks, key=lambda callback: callback.order)
-        self.settings = settings  # what must be equal for a run to be the continuation of another
+        for callback in self.callbacks:
+            callback.reset()
+        # What must be equal for a run to be the continuation of another; the optimizer's own numbers are restored.
+        self.settings = {**settings, "optimizer": type(optimizer).__name__}
         self.history = History()
         self.epoch = 0  # epochs finished
         self.step = 0  # optimizer steps taken
@@ -109,40 +116,45 @@ class Run:
         checkpoint.save(path, arrays, metadata)
 
     def load(self, path: str | PathLike[str]) -> None:
-        """Become the run that was saved; raises, before anything changes, when it does not fit this one."""
+        """Become the run that was saved; raises, before anything changes, when it does not fit this one.
+
+        Compared are seed, batch size, number of examples, the kind of optimizer and every parameter's name, shape and
+        dtype. Loss, schedule and data are functions that no file can compare: give the same ones.
+        """
         arrays, metadata = checkpoint.load(path)
         if not isinstance(metadata, dict) or metadata.get("run") != 1:
             raise CheckpointError(f"{path}: holds weights but no training state. Load it with model.load(path).")
         for name, value in self.settings.items():
-            if metadata["settings"].get(name) != value:
-                raise ValueError(f"resume: {name} must be {metadata['settings'].get(name)} as in {path}, got {value}.")
+            saved = metadata["settings"].get(name)
+            if saved != value:
+                raise ResumeError(f"resume: {name} must be {saved} as in {path}, got {value}.")
         parameters = checkpoint.weights(arrays)
         self.model.check_state_dict(parameters)
-        self.optimizer.load_state_dict(checkpoint.unpack(metadata["optimizer"], arrays))
-        self.model.load_state_dict(parameters)
-        self.model.load_random_state(metadata["random"])
+        self.model.check_random_state(metadata["random"])
         states = checkpoint.unpack(metadata["callbacks"], arrays)
-        for name, callback in self._named_callbacks():
+        for name, callback in self._named_callbacks():  # they were reset for this run: nothing to undo
             if states.get(name) is not None:
                 callback.load_state(states[name])
+        self.optimizer.load_state_dict(checkpoint.unpack(metadata["optimizer"], arrays))  # all or nothing, by itself
+        self.model.load_state_dict(parameters)
+        self.model.load_random_state(metadata["random"])
         self.epoch, self.step = metadata["epoch"], metadata["step"]
         self.history.rows[:] = metadata["history"]
 
     def resume(self, path: str | PathLike[str]) -> None:
-        """`load` a file, or the last good checkpoint of a folder: a damaged last one falls back to the best,
-        loudly.
-        """
+        """`load` a file, or the last good checkpoint of a folder: a damaged last one falls back to the best, loudly."""
+        last, best = (Path(path) / name for name in (Checkpoint.LAST, Checkpoint.BEST))
         if not Path(path).is_dir():
-            return self.load(path)
+            last = Path(path)
+        if not last.exists() and not best.exists():
+            raise FileNotFoundError(f"resume: there is no checkpoint {last}. Train without resume first.")
         try:
-            self.load(Path(path) / Checkpoint.LAST)
+            self.load(last)
         except (CheckpointError, FileNotFoundError) as error:
-            fallback = Path(path) / Checkpoint.BEST
-            if not fallback.exists():
+            if not best.exists():
                 raise
-            warnings.warn(f"{error} Going on from {fallback} instead.", RuntimeWarning, stacklevel=3)
-            self.load(fallback)
-        return None
+            warnings.warn(f"{error} Going on from {best} instead.", RuntimeWarning, stacklevel=3)
+            self.load(best)
 
 
 @contextlib.contextmanager

@@ -17,15 +17,16 @@ resumed in another process.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 import dlkernels as dk
+from dlkernels import arguments
 from dlkernels.callbacks import (
     Callback,
     Checkpoint,
@@ -35,11 +36,12 @@ from dlkernels.callbacks import (
     TerminateOnNaN,
 )
 from dlkernels.checkpoint import CheckpointError, load, save
+from dlkernels.criteria import Averages, Loss, Metric, accuracy, choose_metrics
 from dlkernels.data import batches, check_pair, train_test_split
 from dlkernels.history import History
 from dlkernels.layer import Array, Layer
 from dlkernels.progress import Silent, reporter
-from dlkernels.run import Run, TrainingInterrupted, deferred_interrupt
+from dlkernels.run import ResumeError, Run, TrainingInterrupted, deferred_interrupt
 
 __all__ = [
     "CSVLogger",
@@ -49,9 +51,11 @@ __all__ = [
     "EarlyStopping",
     "History",
     "LambdaCallback",
+    "ResumeError",
     "Run",
     "TerminateOnNaN",
     "TrainingInterrupted",
+    "accuracy",
     "evaluate",
     "fit",
     "load",
@@ -60,64 +64,7 @@ __all__ = [
 
 Pair = tuple[Array, Array]
 Schedule = Callable[[int], float]  # step from 0 -> learning rate
-Metric = Callable[[Array, Array], float]  # (y, target) -> mean over the batch
-
-
-# -- losses, metrics, optimizers by name -------------------------------------------------------------
-
-
-def accuracy(y: Array, target: Array) -> float:
-    """The share of rows whose largest score (the first of equals) is the target's class; target ids or
-    probabilities.
-    """
-    classes = target if target.ndim < y.ndim else target.argmax(axis=1)
-    return float((y.argmax(axis=1) == classes).mean())
-
-
-_METRICS: dict[str, Metric] = {"accuracy": accuracy}
-
-
-class Loss:
-    """One spelling for every kind of loss: ``value(y, target)`` and ``value_and_grad(y, target, out)``."""
-
-    def __init__(self, loss: str | Callable[..., Any]) -> None:
-        call: Any = getattr(dk, loss, None) if isinstance(loss, str) else loss
-        self._options: dict[str, Any] = {}
-        if isinstance(call, partial) and not call.args:
-            call, self._options = call.func, call.keywords
-        if not callable(call):
-            raise ValueError(
-                f'loss must be "cross_entropy", "mse_loss", a loss op or (y, target) -> (loss, gradient), got {loss!r}.'
-            )
-        self._call, self._fused = call, getattr(call, "value_and_grad", None)
-        if isinstance(loss, str) and self._fused is None:
-            raise ValueError(f"loss: {loss} is an op but no loss. Use cross_entropy or mse_loss.")
-        self.default_metrics = ("accuracy",) if call is dk.cross_entropy else ()
-
-    def value(self, y: Array, target: Array) -> float:
-        """The mean loss."""
-        result = self._call(y, target, **self._options)
-        return float(result if self._fused else result[0])
-
-    def value_and_grad(self, y: Array, target: Array, out: Array | None) -> tuple[float, Array]:
-        """The mean loss and its gradient, which an op writes into `out`."""
-        if self._fused is None:
-            loss, dy = self._call(y, target, **self._options)
-        else:
-            loss, dy = self._fused(y, target, **self._options, out=out)
-        return float(loss), dy
-
-
-def _metrics(metrics: Sequence[str | Metric] | None, loss: Loss) -> dict[str, Metric]:
-    chosen: dict[str, Metric] = {}
-    for metric in loss.default_metrics if metrics is None else metrics:
-        if callable(metric):
-            chosen[getattr(metric, "__name__", type(metric).__name__)] = metric
-        elif metric in _METRICS:
-            chosen[metric] = _METRICS[metric]
-        else:
-            raise ValueError(f"metrics: each must be callable or one of {', '.join(_METRICS)}, got {metric!r}.")
-    return chosen
+_ALMOST_ONE = math.nextafter(1.0, 0.0)
 
 
 def _optimizer(optimizer: str | Any, model: Layer) -> Any:
@@ -128,23 +75,28 @@ def _optimizer(optimizer: str | Any, model: Layer) -> Any:
                 f"optimizer must be one of {', '.join(known)}, an optimizer or callable, got {optimizer!r}."
             )
         return known[optimizer](model.params())
-    return optimizer if hasattr(optimizer, "step") else optimizer(model.params())
+    made = optimizer if hasattr(optimizer, "step") and not isinstance(optimizer, type) else optimizer(model.params())
+    if not hasattr(made, "param_groups"):
+        raise TypeError(f"optimizer must have step(grads) and param_groups, got {type(made).__name__}.")
+    return made
 
 
-class Averages:
-    """Means over examples: a short last batch weighs what it holds."""
+def _checked(where: str, model: Any, data: Any) -> Pair:
+    """`data` as (X, Y), once it and the model are what they should be."""
+    if not isinstance(model, Layer):
+        raise TypeError(f"{where}: model must be a dk.nn layer, got {type(model).__name__}.")
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(f"{where}: data must be a pair (X, Y), got {type(data).__name__}.")
+    check_pair(where, *data)
+    return data[0], data[1]
 
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._count = 0
 
-    def add(self, count: int, values: Mapping[str, float]) -> None:
-        self._count += count
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + count * value
-
-    def means(self, prefix: str = "") -> dict[str, float]:
-        return {prefix + name: total / self._count for name, total in self._sums.items()}
+def _callbacks(callbacks: Callback | Sequence[Callback]) -> Sequence[Callback]:
+    several = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    for callback in several:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"fit: callbacks must be dk.train.Callback objects, got {callback!r}.")
+    return several
 
 
 def evaluate(
@@ -160,8 +112,8 @@ def evaluate(
     `metrics` defaults to accuracy for cross_entropy and to none for other losses.
     """
     criterion = Loss(loss)
-    chosen, averages = _metrics(metrics, criterion), Averages()
-    for x, target in batches(*data, batch_size, shuffle=False):
+    chosen, averages = choose_metrics(metrics, criterion), Averages()
+    for x, target in batches(*_checked("evaluate", model, data), batch_size, shuffle=False):
         y = model.predict(x)
         values = {name: metric(y, target) for name, metric in chosen.items()}
         averages.add(len(x), {"loss": criterion.value(y, target), **values})
@@ -180,7 +132,7 @@ def fit(
     validation_data: Pair | None = None,
     validation_split: float = 0.0,
     metrics: Sequence[str | Metric] | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
     seed: int = 0,
     resume: str | PathLike[str] | None = None,
     verbose: bool = True,
@@ -196,7 +148,8 @@ def fit(
     - metrics: names or (y, target) -> mean; by default accuracy for cross_entropy. Those of the training data
       are taken as the epoch runs, with dropout on
     - seed: of the order of the examples; weights and dropout have the model's
-    - resume: a checkpoint, or the folder of `Checkpoint`, to go on from, up to `epochs` in all
+    - resume: a checkpoint, or the folder of `Checkpoint`, to go on from, up to `epochs` in all; what is compared
+      says `Run.load`
 
     Ctrl-C raises TrainingInterrupted once the batch is done.
 
@@ -207,19 +160,19 @@ def fit(
     True
     """
     criterion = Loss(loss)
-    if validation_data is None and validation_split:
-        data, validation_data = train_test_split(*data, validation_split, seed=(seed, 1))
-    count = check_pair("fit", *data)
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"fit: {name} must be at least 1, got {value}.")
+    data = _checked("fit", model, data)
+    arguments.whole("fit", "epochs", epochs)
+    arguments.whole("fit", "batch_size", batch_size)
+    if arguments.real("fit", "validation_split", validation_split, 0, _ALMOST_ONE) and validation_data is None:
+        data, validation_data = train_test_split(*data, float(validation_split), seed=(seed, 1))
+    count = len(data[0])
     settings = {"seed": seed, "batch_size": batch_size, "examples": count}
-    run = Run(model, _optimizer(optimizer, model), callbacks, settings)
+    run = Run(model, _optimizer(optimizer, model), _callbacks(callbacks), settings)
     if resume is not None:
         run.resume(resume)
     if lr is not None and not callable(lr):
-        run.set_lr(lr)
-    step = _Step(run, criterion, _metrics(metrics, criterion), lr if callable(lr) else None)
+        run.set_lr(arguments.real("fit", "lr", lr))
+    step = _Step(run, criterion, choose_metrics(metrics, criterion), lr if callable(lr) else None)
     report = reporter(verbose)
     # A run that diverges says so in its loss; NumPy need not warn of every overflow on the way there.
     with deferred_interrupt() as interrupted, np.errstate(over="ignore", invalid="ignore"):

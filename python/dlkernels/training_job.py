@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import importlib.util
 import json
 import math
 import sys
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import dlkernels as dk
-from dlkernels import data, nn, train
+from dlkernels import data, nn, schedules, train
 from dlkernels.atomic import replacing
 from dlkernels.report import versions
 
@@ -44,18 +45,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "label_smoothing": 0.1,
     },
 }  # fmt: skip
-
-
-def one_cycle(peak: float, steps: int, warmup: float = 0.2) -> Callable[[int], float]:
-    """Learning rate by step: a straight climb to `peak`, then half a cosine down to zero."""
-    climb = max(1, round(steps * warmup))
-
-    def lr(step: int) -> float:
-        if step < climb:
-            return peak * (step + 1) / climb
-        return peak * (1 + math.cos(math.pi * min(1.0, (step - climb) / max(1, steps - climb)))) / 2
-
-    return lr
 
 
 def build_model(
@@ -103,6 +92,10 @@ def weights_hash(model: nn.Layer) -> str:
 
 def run_train(args: argparse.Namespace) -> int:
     """Train, test, write and print; 0, 1 if training broke down, 130 if it was interrupted."""
+    if importlib.util.find_spec("matplotlib") is None:  # now, not when the training is done
+        raise ModuleNotFoundError(
+            'train: matplotlib draws the history and is not installed. Install it: pip install "dlkernels[train]".'
+        )
     given = {name: getattr(args, name) for name in DEFAULTS[args.dataset]}
     settings = {
         **DEFAULTS[args.dataset],
@@ -138,7 +131,7 @@ def run_train(args: argparse.Namespace) -> int:
         "settings": settings,
         "versions": {"dlkernels": dk.__version__, **versions()},
     }
-    _write(Path(args.out), model, history)
+    model.save(Path(args.out) / "model.safetensors")
     if args.json:
         with replacing(args.json) as file:
             file.write((json.dumps(result, indent=2) + "\n").encode())
@@ -147,6 +140,8 @@ def run_train(args: argparse.Namespace) -> int:
         f"{result['examples_per_second']:,.0f} examples/s  target {result['target']}  threads {threads}\n"
         f"weights sha256 {weights_hash(model)[:16]}  written to {args.out}/"
     )
+    if len(history):
+        history.plot(Path(args.out) / "history.png")
     if history.stopped is not None:
         print(f"stopped after {len(history)} epochs: {history.stopped}", file=sys.stderr)
         return 130 if history.stopped == "interrupted" else 1
@@ -168,7 +163,7 @@ def _fit(
             model,
             training,
             loss=partial(dk.cross_entropy, label_smoothing=settings["label_smoothing"]),
-            lr=one_cycle(settings["lr"], steps),
+            lr=schedules.warmup_cosine(settings["lr"], steps, warmup=round(0.2 * steps)),
             epochs=settings["epochs"],
             batch_size=settings["batch_size"],
             validation_data=validation,
@@ -179,10 +174,3 @@ def _fit(
         )
     except train.TrainingInterrupted as stop:
         return stop.history
-
-
-def _write(out: Path, model: nn.Layer, history: train.History) -> None:
-    model.save(out / "model.safetensors")
-    if len(history):
-        history.to_csv(out / "history.csv")
-        history.plot(out / "history.png")

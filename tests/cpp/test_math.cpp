@@ -1,10 +1,11 @@
-// kernels/math.h in C++ alone, compiled once per target. The error of a result is |got - exact| / ulp(exact), with the spacing of the
-// subnormals at the bottom; bounds are the ones that the table below states.
+// kernels/math.h in C++ alone, compiled once per target. The error of a result is |got - exact| / ulp(exact), with the
+// spacing of the subnormals at the bottom; bounds are the ones that the table below states.
 //
-//   test_math f32 STRIDE [NAME]    every STRIDE-th of the 2^32 float32 numbers, against libm in double (near ties 2^-26 ULP off)
-//   test_math f64 SAMPLES [NAME]   random doubles, also close to the roots, against 113-bit arithmetic
+//   test_math f32 STRIDE [NAME]    every STRIDE-th of the 2^32 float32 numbers, against libm in double (near ties 2^-26
+//   ULP off) test_math f64 SAMPLES [NAME]   random doubles, also close to the roots, against 113-bit arithmetic
 //   test_math special [NAME]       NaN, infinities, signed zeros, subnormals
-//   test_math bits SAMPLES [NAME]  vector lanes equal scalar lanes; prints a hash of all results, to be compared between targets
+//   test_math bits SAMPLES [NAME]  vector lanes equal scalar lanes; prints a hash of all results, to be compared
+//   between targets
 #include "../../kernels/math.h"
 
 #include <cmath>

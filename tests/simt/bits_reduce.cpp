@@ -53,13 +53,12 @@ void sum_call(Dtype d, std::int64_t n, int offset, Values v, bool own_divisor) {
 }
 
 // bad: this many ids are out of range
-void label_call(Dtype d, std::int64_t n, int bytes, bool weighted, int bad, bool ignore_all = false) {
+template <class Id>
+void label_call(Dtype d, std::int64_t n, bool weighted, int bad, bool ignore_all = false) {
   const std::int64_t classes = 37, ignore = -100;
-  std::vector<std::int64_t> wide;
-  for (std::int64_t i = 0; i < n; ++i)
-    wide.push_back(ignore_all || random_below(5) == 0 ? ignore : random_below(classes));
-  for (int b = 0; b < bad && n > 0; ++b) wide[std::size_t(random_below(n))] = b % 2 == 0 ? classes : -1;
-  const std::vector<std::int32_t> narrow(wide.begin(), wide.end());
+  std::vector<Id> ids(static_cast<std::size_t>(n));
+  for (Id& y : ids) y = Id(ignore_all || random_below(5) == 0 ? ignore : random_below(classes));
+  for (int b = 0; b < bad && n > 0; ++b) ids[std::size_t(random_below(n))] = Id(b % 2 == 0 ? classes : -1);
   Twin weight(d, classes, 0, Values::positive), total(compute_type(d), 1, 0, Values::tame);
   std::int64_t first_bad[2];
   for (Side s : {on_cpu, on_cuda}) {
@@ -67,8 +66,8 @@ void label_call(Dtype d, std::int64_t n, int bytes, bool weighted, int bad, bool
     a.n = n;
     a.classes = classes;
     a.ignore = ignore;
-    a.label = bytes == 8 ? static_cast<const void*>(wide.data()) : narrow.data();
-    a.label_bytes = bytes;
+    a.label = ids.data();
+    a.label_bytes = sizeof(Id);
     a.weight = weighted ? weight.at(s) : nullptr;
     a.total = total.at(s);
     a.bad = &first_bad[s];
@@ -83,6 +82,14 @@ void label_call(Dtype d, std::int64_t n, int bytes, bool weighted, int bad, bool
   expect_no_reports(call);
 }
 
+template <class Id>
+void label_calls(Dtype d, std::int64_t n) {
+  label_call<Id>(d, n, false, 0);
+  label_call<Id>(d, n, true, 0);
+  label_call<Id>(d, n, n % 2 == 0, 3);
+  label_call<Id>(d, n, true, 0, true);
+}
+
 void all(const std::vector<std::int64_t>& lengths, int offsets) {
   for (Dtype d : all_dtypes) {
     for (std::int64_t n : lengths) {
@@ -92,12 +99,8 @@ void all(const std::vector<std::int64_t>& lengths, int offsets) {
           loss_call(i, d, n, offset, offset % 3 == 2, (n + offset / 2) % 2 == 0, v);
         sum_call(d, n, offset, v, (n + offset) % 2 == 0);
       }
-      for (int bytes : {4, 8}) {
-        label_call(d, n, bytes, false, 0);
-        label_call(d, n, bytes, true, 0);
-        label_call(d, n, bytes, n % 2 == 0, 3);
-      }
-      label_call(d, n, 8, true, 0, true);
+      label_calls<std::int32_t>(d, n);
+      label_calls<std::int64_t>(d, n);
     }
   }
 }
@@ -110,8 +113,9 @@ int main() {
   all(small, 17);
   all({255, 256, 257, 258, 4095, 4096, 4097, 10000}, 6);
   all({100003}, 3);
-  // Above one block of blocks the CPU's tree and the ladder must agree: a label scan does all levels in one call.
-  label_call(Dtype::f32, 4096 * 33 + 5, 4, true, 0);
+  // Above a block of blocks too the CPU's tree and the ladder must agree: a label scan does all levels in one call.
+  label_call<std::int32_t>(Dtype::f32, 4096 * 4096, true, 0);
+  label_call<std::int32_t>(Dtype::f32, 4096 * 4101 + 5, true, 0);
   simt::device.watch = simt::device.backwards = true;
   all({0, 1, 33, 257, 4097, 10000}, 3);
   return finish("bits_reduce");

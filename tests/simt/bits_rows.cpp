@@ -136,14 +136,15 @@ int main() {
   }
   simt::device = {};
   simt::device.watch = simt::device.backwards = true;
-  all({1, 10, 257, 1025, 4097}, 3, 2);
+  all({1, 10, 257, 1025, 4097}, 3, 1);
   all({9000}, 2, 1);
   // More rows than teams: every team has to begin again.
   simt::device.sms = 1;
   all({10, 300}, 70, 1);
   all({1025}, 20, 1);
   simt::device.shared_bytes = 64 * 1024;  // one group a thread block: two tiles are a cluster
-  all({5000}, 10, 1);
+  all({5000}, 9, 1);
+  all({33000}, 1, 1);    // more than the cluster holds
   simt::device.cc = 80;  // no clusters: the row is read again for each pass
   all({5000}, 17, 1);
   return finish("bits_rows");

@@ -90,7 +90,7 @@ def silu(x: Any, *, out: Any = None) -> Any:
 
 
 @map_op(
-    ulp=2.0, grad_ulp=2.0, source="Hendrycks & Gimpel (2016), arXiv:1606.08415", domain=(-14, 14),
+    ulp=2.0, grad_ulp=2.5, source="Hendrycks & Gimpel (2016), arXiv:1606.08415", domain=(-14, 14),
     variants={"approximate": {"none": "gelu", "tanh": "gelu_tanh"}},
 )  # fmt: skip
 def gelu(x: Any, approximate: str = "none", *, out: Any = None) -> Any:
