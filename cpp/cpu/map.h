@@ -16,8 +16,8 @@ struct map_loop {
   static constexpr int width = lane<V>::size;
 
   const F f;
-  const MapArgs& a;
-  Out* y;
+  const MapArgs a;  // a copy: what is stored to y cannot change it, so its pointers stay in registers
+  Out* const y;
 
   // The op at elements i, i + 1, ...; random ops are told the words that belong to them.
   DLK_FN V apply(const V* x, std::int64_t i) const {
