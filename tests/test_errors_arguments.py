@@ -163,7 +163,12 @@ def test_an_ignored_class_id_may_be_out_of_range(call: Call, ignored: int) -> No
     assert np.array_equal(result if result.ndim == 0 else result[[0, 1, 3]], rest)
 
 
-@pytest.mark.parametrize("dtype", ["int16", "uint8", "bool", "uint64", "int8", ">i8"])
+@each_call(CROSS_ENTROPY)
+def test_class_id_byte_order(call: Call) -> None:
+    refused(ValueError, call, "target must be in this machine's byte order, got >i8", target=np.ones(4, ">i8"))
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "bool", "uint64", "int8"])
 @each_call(CROSS_ENTROPY)
 def test_class_id_dtype(call: Call, dtype: str) -> None:
     refused(
