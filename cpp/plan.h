@@ -18,7 +18,7 @@ struct UpdateTensor {
 void run_update(int index, Dtype dtype, Device device, void* queue, const std::vector<UpdateTensor>& tensors,
                 const double* params);
 
-// Throws dlk::Error if two of the memory ranges intersect. names[i] describes range i in the error text.
+// A piece of memory that a step writes, and whose it is.
 struct MemoryRange {
   std::uintptr_t first, last;
   int owner;

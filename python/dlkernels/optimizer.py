@@ -7,6 +7,7 @@ once per step in double. A refused step changes no byte and advances no counter.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -34,7 +35,7 @@ def real(op: str, name: str, value: Any, *, low: float = 0.0, high: float = math
     return number
 
 
-class Optimizer:
+class Optimizer(ABC):
     """What every rule shares: parameter groups, state, checkpoints, the step.
 
     ``params`` is a list of arrays, or a list of groups ``{"params": [...], "lr": ..., ...}`` with hyper-parameters of their own. The
@@ -92,22 +93,22 @@ class Optimizer:
 
     # What a rule defines.
 
+    @abstractmethod
     def _check(self, group: Mapping[str, Any]) -> None:
         """Raises unless the group's hyper-parameters are legal."""
-        raise NotImplementedError
 
     def _keys(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         """State tensors of a parameter of this group."""
         del group
         return self.state_keys
 
+    @abstractmethod
     def _rule(self, group: Mapping[str, Any]) -> str:
         """Name of the compiled update rule."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _values(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
         """The rule's hyper-parameters at a step, counted from 1."""
-        raise NotImplementedError
 
     def _checked(self, group: Mapping[str, Any]) -> None:
         """Raises unless the group has every option, and all of them legal."""
