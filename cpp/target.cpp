@@ -37,7 +37,7 @@ struct Candidate {
   bool (*supported)();
 };
 
-bool always() { return true; }
+[[maybe_unused]] bool always() { return true; }  // unused when only one instruction set is built
 
 #if defined(DLK_HAVE_AVX512)
 bool has_avx512() {
