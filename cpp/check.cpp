@@ -21,6 +21,10 @@ std::string element_name(const TensorView& t) {
       return "int32";
     case Element::i64:
       return "int64";
+    case Element::u8:
+      return "uint8";
+    case Element::b8:
+      return "bool";
     default:
       return t.type_name;
   }

@@ -73,6 +73,8 @@ void copy_run(char* to, std::int64_t to_stride, const char* from, std::int64_t f
               std::int64_t n) {
   if (to_stride == item && from_stride == item) {
     std::memcpy(to, from, static_cast<std::size_t>(n * item));
+  } else if (item == 1) {
+    copy_items<1>(to, to_stride, from, from_stride, n);
   } else if (item == 2) {
     copy_items<2>(to, to_stride, from, from_stride, n);
   } else if (item == 4) {

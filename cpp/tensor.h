@@ -9,8 +9,8 @@ namespace dlk {
 
 constexpr int kMaxDims = 64;  // NumPy's
 
-// The first four are the storage types of kernels/abi.h, in its order; class ids are i32 or i64.
-enum class Element : int { f32, f64, f16, bf16, i32, i64, other };
+// The first four are the storage types of kernels/abi.h, in its order; class ids are i32 or i64, pixels u8, masks u8 or b8 (bool).
+enum class Element : int { f32, f64, f16, bf16, i32, i64, u8, b8, other };
 
 enum class Device : int { cpu, cuda };
 
@@ -38,6 +38,9 @@ constexpr std::int64_t item_size(Element e) {
     case Element::f64:
     case Element::i64:
       return 8;
+    case Element::u8:
+    case Element::b8:
+      return 1;
     default:
       return 4;
   }

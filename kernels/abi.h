@@ -90,6 +90,24 @@ struct UpdateArgs {
   void* queue;
 };
 
+// One axis of a Euclidean distance transform: out[p] = min over q of in[q] + (spacing (p - q))^2 along each of `lines` lines of n
+// elements. Arrays are contiguous: element p of line l is at (l / inner * n + p) * inner + l % inner.
+struct DistanceArgs {
+  std::int64_t first, lines;  // lines [first, first + lines)
+  std::int64_t n, inner;
+  const void*
+      in;     // mask: bytes, 0 is background (in[q] = 0 there, infinite elsewhere); else squared distances in float64
+  void* out;  // squared distances in float64; root: their square roots
+  double spacing;
+  bool mask, root;
+  void* scratch;  // distance_scratch(lines, n) bytes
+  void* queue;
+};
+constexpr std::int64_t kNeighbors = 8;  // lines worked on at a time: one cache line of neighbors
+constexpr std::int64_t distance_scratch(std::int64_t lines, std::int64_t n) {
+  return 8 * n * ((lines < kNeighbors ? lines : kNeighbors) + 3);
+}
+
 // One op on one target. run[dtype] returns 0, or the device's error code.
 template <class Args>
 struct Entry {
@@ -113,6 +131,7 @@ struct Target {
   const Table<ReduceArgs>* reduce;
   const Table<LabelArgs>* labels;
   const Table<UpdateArgs>* update;
+  const Table<DistanceArgs>* distance;  // null: this target has none
 };
 
 }  // namespace dlk

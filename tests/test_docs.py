@@ -16,7 +16,8 @@ def _calls() -> list[Any]:
         calls += [op, op.backward]
         if hasattr(op, "value_and_grad"):
             calls.append(op.value_and_grad)
-    return calls
+    beside = [getattr(dk, name) for name in dk.__all__ if name not in dk.ops.registry]
+    return calls + [f for f in beside if hasattr(f, "__qualname__") and ">>>" in (f.__doc__ or "")]
 
 
 @pytest.mark.parametrize("op", dk.ops.registry.values(), ids=lambda op: op.__name__)

@@ -12,7 +12,7 @@ namespace {
 
 // Set once at import, never freed: they must outlive every array.
 struct Known {
-  PyObject* descr[6] = {};  // NumPy's dtype objects in the order of Element
+  PyObject* descr[8] = {};  // NumPy's dtype objects in the order of Element
   PyObject* helpers = nullptr;
   PyTypeObject* ndarray = nullptr;
 };
@@ -24,10 +24,10 @@ struct Names {
 Names names;
 
 Element element_of(PyObject* descr, TensorView& t) {
-  for (int e = 0; e < 6; ++e) {
+  for (int e = 0; e < 8; ++e) {
     if (descr == known.descr[e]) return static_cast<Element>(e);
   }
-  for (int e = 0; e < 6; ++e) {  // an equal dtype object that is not the singleton (metadata, long long)
+  for (int e = 0; e < 8; ++e) {  // an equal dtype object that is not the singleton (metadata, long long)
     const int equal = PyObject_RichCompareBool(descr, known.descr[e], Py_EQ);
     if (equal == 1) return static_cast<Element>(e);
     if (equal < 0) PyErr_Clear();
@@ -74,6 +74,8 @@ Element dlpack_element(const DLDataType& d, TensorView& t) {
     if (d.code == kDLBfloat && d.bits == 16) return Element::bf16;
     if (d.code == kDLInt && d.bits == 32) return Element::i32;
     if (d.code == kDLInt && d.bits == 64) return Element::i64;
+    if (d.code == kDLUInt && d.bits == 8) return Element::u8;
+    if (d.code == kDLBool && d.bits == 8) return Element::b8;
   }
   const char* kind = d.code == kDLInt       ? "int"
                      : d.code == kDLUInt    ? "uint"
@@ -211,8 +213,9 @@ void init_arrays(py::module_& m) {
   known.ndarray = py::detail::npy_api::get().PyArray_Type_;
   const py::object bf16 = py::module_::import("ml_dtypes").attr("bfloat16");
   const py::object dtypes[] = {py::dtype("float32"),       py::dtype("float64"), py::dtype("float16"),
-                               py::dtype::from_args(bf16), py::dtype("int32"),   py::dtype("int64")};
-  for (int e = 0; e < 6; ++e) known.descr[e] = dtypes[e].inc_ref().ptr();
+                               py::dtype::from_args(bf16), py::dtype("int32"),   py::dtype("int64"),
+                               py::dtype("uint8"),         py::dtype("bool")};
+  for (int e = 0; e < 8; ++e) known.descr[e] = dtypes[e].inc_ref().ptr();
   names.dlpack = PyUnicode_InternFromString("__dlpack__");
   m.def(
       "_set_array_helpers", [](const py::object& helpers) { known.helpers = helpers.inc_ref().ptr(); },

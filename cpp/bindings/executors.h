@@ -63,6 +63,7 @@ class Output {
 void init_map(py::module_& m);
 void init_rows(py::module_& m);
 void init_losses(py::module_& m);
+void init_distance(py::module_& m);
 void init_engine(py::module_& m);
 
 }  // namespace dlk

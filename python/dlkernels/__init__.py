@@ -23,6 +23,7 @@ from ._runtime import (
 )
 from .ops import (
     cross_entropy,
+    distance_transform_edt,
     dropout,
     elu,
     gelu,
@@ -31,6 +32,7 @@ from .ops import (
     mse_loss,
     relu,
     sigmoid,
+    signed_distance_map,
     silu,
     softmax,
     tanh,
@@ -43,6 +45,7 @@ __all__ = [
     "build_info",
     "cross_entropy",
     "data",
+    "distance_transform_edt",
     "dropout",
     "elu",
     "gelu",
@@ -62,6 +65,7 @@ __all__ = [
     "set_num_threads",
     "set_target",
     "sigmoid",
+    "signed_distance_map",
     "silu",
     "softmax",
     "tanh",

@@ -26,6 +26,7 @@ __all__ = [
     "cuda_status",
     "loss_op",
     "map_op",
+    "plain_op",
     "random_op",
     "registry",
     "require_cuda",
@@ -205,6 +206,21 @@ def loss_op(*, ulp: float, grad_ulp: float, source: str, make: str = "") -> Call
             backward=backward,
             value_and_grad=value_and_grad,
         )
+
+    return decorate
+
+
+def plain_op(*, make: str, ulp: float, source: str) -> Callable[[Definition], Any]:
+    """A compiled call that has no gradient. It stands beside the registry, whose rows are differentiable."""
+
+    def decorate(definition: Definition) -> Any:
+        signature = inspect.signature(definition)
+        call = getattr(core, make)(definition.__name__, _parameters(signature))
+        doc = f"{inspect.cleandoc(definition.__doc__ or '')}\n\nSource: {source}."
+        _dress(call, definition.__name__, signature, doc, ulp)
+        call.source = source
+        call.reference = _quiet(definition)
+        return call
 
     return decorate
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from .._op import registry
 from .activations import elu, gelu, leaky_relu, relu, sigmoid, silu, tanh
+from .distance import distance_transform_edt, signed_distance_map
 from .losses import cross_entropy, mse_loss
 from .random import dropout
 from .rows import log_softmax, softmax
 
 __all__ = [
     "cross_entropy",
+    "distance_transform_edt",
     "dropout",
     "elu",
     "gelu",
@@ -19,6 +21,7 @@ __all__ = [
     "registry",
     "relu",
     "sigmoid",
+    "signed_distance_map",
     "silu",
     "softmax",
     "tanh",
