@@ -18,4 +18,5 @@
 #include "math/log.h"
 #include "math/logistic.h"
 #include "math/normal.h"
+#include "math/pow.h"
 #include "math/softplus.h"

@@ -78,14 +78,18 @@ DLK_FN short_exp<V> reduce_short(pair<V> x, int offset) {
   return finish_short(t, n, fma(n, V(-0x1.62e4p-1f), x.hi) + x.lo);
 }
 
+// e^x from the reduction with offset 2 bias: 2^n does not always fit, its two halves do.
+template <class V>
+DLK_FN V exp_of(const reduced<V>& e) {
+  const uint_t<V> half = e.k >> 1;
+  return (V(1.0f) + (e.hi + expm1_rest(e))) * power_of_two<V>(half) * power_of_two<V>(e.k - half);
+}
+
 template <class V>
 DLK_FN V exp(V x) {
   // Beyond these the result is 0 or inf all the same; min and max let NaN through because x is the second operand.
   const V c = min(pick<V>(89.0f, 710.0), max(pick<V>(-104.0f, -746.0), x));
-  const reduced<V> e = reduce(c, 2 * ieee_of<V>::bias);
-  // 2^n does not always fit, its two halves do.
-  const uint_t<V> half = e.k >> 1;
-  return (V(1.0f) + (e.hi + expm1_rest(e))) * power_of_two<V>(half) * power_of_two<V>(e.k - half);
+  return exp_of(reduce(c, 2 * ieee_of<V>::bias));
 }
 
 // e^x - 1 = (s - 1) + s hi + s rest with s = 2^n, all at half scale, where the largest s still fits. The first two

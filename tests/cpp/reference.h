@@ -7,9 +7,11 @@ using quad = long double;
 #define REAL(NAME)                                           \
   inline double NAME##_of(double x) { return std::NAME(x); } \
   inline quad NAME##_of(quad x) { return std::NAME(x); }
+inline quad pow_of(quad x, quad k) { return std::pow(x, k); }
 #else
 #include <quadmath.h>
 using quad = __float128;
+inline quad pow_of(quad x, quad k) { return powq(x, k); }
 #define REAL(NAME)                                           \
   inline double NAME##_of(double x) { return std::NAME(x); } \
   inline quad NAME##_of(quad x) { return NAME##q(x); }
@@ -26,6 +28,7 @@ REAL(erf)
 REAL(erfc)
 REAL(sqrt)
 #undef REAL
+inline double pow_of(double x, double k) { return std::pow(x, k); }
 
 template <class R>
 R pi() {
@@ -123,6 +126,20 @@ template <class R>
 R gelu_tanh_grad(R x) {
   const R z = size(x), e = exp_of(-cubic(z, 1));
   return reflected(x, e * (1 + e - cubic(z, 3)) / ((1 + e) * (1 + e)));
+}
+
+// Powers with the exponents of test_math.cpp; of negative numbers, and so of -inf, NaN.
+template <class R>
+R root(R x) {
+  return x < 0 ? log_of(x) : pow_of(x, R(1.0 / 3));
+}
+template <class R>
+R falling(R x) {
+  return x < 0 ? log_of(x) : pow_of(x, R(-2.5));
+}
+template <class R>
+R falling1p(R x) {
+  return exp_of(R(-2.5) * log1p_of(x));
 }
 
 }  // namespace reference

@@ -19,6 +19,24 @@
 #include "../../cpp/cpu/vec.h"
 #include "reference.h"
 
+// Functions of one argument made from those of two.
+DLK_BEGIN
+namespace math {
+template <class V>
+DLK_FN V root(V x) {
+  return pow(x, 1.0 / 3);
+}
+template <class V>
+DLK_FN V falling(V x) {
+  return pow(x, -2.5);
+}
+template <class V>
+DLK_FN V falling1p(V x) {
+  return pow1p(x, -2.5);
+}
+}  // namespace math
+DLK_END
+
 namespace {
 
 using namespace dlk::DLK_TARGET;
@@ -51,6 +69,9 @@ const Case cases[] = {
     CASE(expm1, 1.0, 1.0, -50, 711, 0),
     CASE(log, 1.0, 1.0, 0, 1e308, 1),
     CASE(log1p, 1.0, 1.0, -1, 1e300, 0),
+    CASE(root, 1.1, 1.1, 0, 1e30, 1),
+    CASE(falling, 1.2, 1.2, 0, 100, 1),
+    CASE(falling1p, 1.2, 1.2, -1, 100, 0),
     CASE(tanh, 1.0, 1.0, -21, 21, 0),
     CASE(erf, 1.0, 1.0, -7, 7, 0),
     CASE(sigmoid, 1.2, 1.0, -760, 50, 0),
