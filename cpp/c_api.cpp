@@ -123,8 +123,9 @@ struct Operands {
 };
 
 // value and grad of a loss; `none` is the shape of the value for DLK_NONE
-void attach(LossCall& c, const TensorView& input, const TensorView& none, const dlk_tensor* value,
-            const dlk_tensor* grad, TensorView& v, TensorView& g) {
+template <class Call>
+void attach(Call& c, const TensorView& input, const TensorView& none, const dlk_tensor* value, const dlk_tensor* grad,
+            TensorView& v, TensorView& g) {
   if (value == nullptr && grad == nullptr) check::fail_value(std::string(c.op) + ": value and grad are both NULL.");
   if (value != nullptr) {
     v = view(value, c.op, "value");
@@ -140,7 +141,8 @@ void attach(LossCall& c, const TensorView& input, const TensorView& none, const 
   if (grad != nullptr) {
     g = view(grad, c.op, "grad");
     check_like(c.op, input, "input", g, "grad");
-    c.grad = &g;
+    c.grad[0] = &g;
+    c.grads = 1;
   }
 }
 
@@ -175,7 +177,7 @@ int dlk_map(const char* op, const char* pass, const dlk_tensor* in, int ins, con
   return guarded([&] {
     const int index = known(find_map(text(op, "op"), text(pass, "pass")), "elementwise", op, pass);
     const Entry<MapArgs>& entry = cpu_target().map->entry[index];
-    if (std::strcmp(op, "dropout") == 0 || std::strstr(op, "loss") != nullptr) known(-1, "elementwise", op, pass);
+    if (entry.needs != nothing_more || entry.outs != 1) known(-1, "elementwise", op, pass);
     if (count != entry.params)
       check::fail_value(std::string(op) + ": wanted " + std::to_string(entry.params) + " params, got " +
                         std::to_string(count) + ".");
@@ -186,7 +188,7 @@ int dlk_map(const char* op, const char* pass, const dlk_tensor* in, int ins, con
     c.dtype = dtype_of(o.out.element);
     for (int k = 0; k < ins; ++k) c.in[k] = &o.in[k];
     c.ins = ins;
-    c.out = &o.out;
+    c.out[0] = &o.out;
     c.params = params;
     run(c);
   });
@@ -194,16 +196,17 @@ int dlk_map(const char* op, const char* pass, const dlk_tensor* in, int ins, con
 
 int dlk_rows(const char* op, const char* pass, const dlk_tensor* in, int ins, const dlk_tensor* out, int axis) {
   return guarded([&] {
-    if (std::strstr(text(op, "op"), "softmax") == nullptr) known(-1, "row", op, text(pass, "pass"));
-    const int index = known(find_rows(op, text(pass, "pass")), "row", op, pass);
-    const Operands o(op, in, ins, cpu_target().rows->entry[index].ins, out);
+    const int index = known(find_rows(text(op, "op"), text(pass, "pass")), "row", op, pass);
+    const Entry<RowArgs>& entry = cpu_target().rows->entry[index];
+    if (entry.needs != nothing_more || entry.outs != 1 || entry.params != 0) known(-1, "row", op, pass);
+    const Operands o(op, in, ins, entry.ins, out);
     RowCall c{};
     c.op = op;
     c.index = index;
     c.dtype = dtype_of(o.out.element);
     for (int k = 0; k < ins; ++k) c.in[k] = &o.in[k];
     c.ins = ins;
-    c.out = &o.out;
+    c.out[0] = &o.out;
     c.axis = check::axis(op, axis, o.out);
     run(c);
   });
@@ -214,16 +217,18 @@ int dlk_loss(const char* op, const dlk_tensor* input, const dlk_tensor* target, 
   return guarded([&] {
     LossCall c{};
     c.op = op;
-    c.index = known(find_reduce(text(op, "op")), "loss", op, "");
-    c.map_value = known(find_map(op, ""), "loss", op, "");
-    c.map_grad = known(find_map(op, "grad"), "loss", op, "");
+    c.value_index = known(find_reduce(text(op, "op"), ""), "loss", op, "");
+    c.grad_index = known(find_reduce(op, "grad"), "loss", op, "");
+    const Entry<ReduceArgs>& entry = cpu_target().reduce->entry[c.grad_index];
+    if (entry.ins != 2 || entry.outs != 1 || entry.params != 0) known(-1, "loss", op, "");
     TensorView x = view(input, op, "input"), t = view(target, op, "target"), v, g;
     check::floating(op, "input", x);
     check::same_element(op, "target", t, "input", x.element);
     check::same_shape(op, "target", t, "input", x);
     c.dtype = dtype_of(x.element);
-    c.input = &x;
-    c.target = &t;
+    c.in[0] = &x;
+    c.in[1] = &t;
+    c.ins = 2;
     c.reduction = reduction_of(op, reduction);
     attach(c, x, x, value, grad, v, g);
     HostWorkspace w;

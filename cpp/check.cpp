@@ -151,6 +151,10 @@ void cuda_layout(const char* op, const char* arg) {
   fail_value(at(op, arg) + " must be contiguous on a GPU. Pass a contiguous array, such as " + arg + ".copy().");
 }
 
+void not_on_this_target(const char* op, const char* target) {
+  fail_value(std::string(op) + ": the target " + target + " does not have this op yet. Pass CPU arrays.");
+}
+
 void device_status(const char* op, int code) {
   if (code == 0) return;
   throw Error(Error::Kind::runtime,

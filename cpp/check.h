@@ -36,6 +36,7 @@ int axis(const char* op, std::int64_t axis, const TensorView& t);
 [[noreturn]] void cuda_layout(const char* op, const char* arg);
 [[noreturn]] void fail_value(const std::string& text);
 [[noreturn]] void fail_type(const std::string& text);
+[[noreturn]] void not_on_this_target(const char* op, const char* target);
 void device_status(const char* op, int code);
 
 }  // namespace check

@@ -37,22 +37,24 @@ void prepare_cross_entropy(CrossEntropyCall& c, const char* op, const TensorView
     check::fail_value(std::string(op) + ": label_smoothing must be in [0, 1], got " + number_text(smoothing) + ".");
   }
   c.params[0] = smoothing;
-  c.params[1] = static_cast<double>(classes);
-  c.call = LossCall{};
+  c.call = RowLossCall{};
   c.call.op = op;
   c.call.index = find_rows(!class_ids      ? "cross_entropy.soft"
                            : smoothing > 0 ? "cross_entropy.smooth"
                                            : "cross_entropy",
                            "");
   c.call.dtype = dtype_of(input.element);
-  c.call.input = &input;
-  c.call.target = &target;
+  c.call.in[c.call.ins++] = &input;
+  if (class_ids) {
+    c.call.label = &target;
+  } else {
+    c.call.in[c.call.ins++] = &target;
+  }
   c.call.weight = weight;
   c.call.reduction = reduction;
   c.call.params = c.params;
   c.call.axis = axis;
   c.call.ignore = ignore;
-  c.call.class_ids = class_ids;
 }
 
 }  // namespace dlk

@@ -6,8 +6,8 @@
 namespace dlk {
 
 struct CrossEntropyCall {
-  LossCall call;
-  double params[2];    // label smoothing, classes: what call.params points at
+  RowLossCall call;
+  double params[1];    // label smoothing: what call.params points at
   TensorView per_row;  // the shape of what there is one of for each row; nothing else of it is valid
 };
 

@@ -23,9 +23,12 @@ const void* ahead(const void* p, std::int64_t bytes) { return static_cast<const 
 void* ahead(void* p, std::int64_t bytes) { return static_cast<char*>(p) + bytes; }
 
 bool streams(const MapCall& c, std::int64_t n) {
-  std::int64_t bytes = n * item_size(c.out->element);
+  std::int64_t bytes = 0;
+  for (int k = 0; k < c.outs; ++k) bytes += n * item_size(c.out[k]->element);
   for (int k = 0; k < c.ins; ++k) {
-    if (c.in[k]->data == c.out->data) return false;  // its lines are in the cache already
+    for (int j = 0; j < c.outs; ++j) {
+      if (c.in[k]->data == c.out[j]->data) return false;  // its lines are in the cache already
+    }
     bytes += n * item_size(c.in[k]->element);
   }
   return bytes > stream_threshold();
@@ -37,9 +40,9 @@ MapArgs map_args(const MapCall& c, std::int64_t n) {
   a.params = c.params;
   a.seed = c.seed;
   a.offset = c.offset;
-  a.queue = c.out->queue;
+  a.queue = c.out[0]->queue;
   for (int k = 0; k < c.ins; ++k) a.in[k] = c.in[k]->data;
-  a.out = c.out->data;
+  for (int k = 0; k < c.outs; ++k) a.out[k] = c.out[k]->data;
   return a;
 }
 
@@ -57,40 +60,43 @@ void map_contiguous(const MapCall& c, MapKernel kernel, std::int64_t n) {
     part.n = end - begin;
     part.first = begin;
     for (int k = 0; k < c.ins; ++k) part.in[k] = ahead(a.in[k], begin * item_size(c.in[k]->element));
-    part.out = ahead(a.out, begin * item_size(c.out->element));
+    for (int k = 0; k < c.outs; ++k) part.out[k] = ahead(a.out[k], begin * item_size(c.out[k]->element));
     kernel(part);
   });
 }
 
 void map_strided(const MapCall& c, MapKernel kernel) {
-  const TensorView* operand[kMaxIn + 1] = {c.out};
-  for (int k = 0; k < c.ins; ++k) operand[k + 1] = c.in[k];
-  const Layout layout = shared_layout(operand, c.ins + 1, c.ordered);
-  bool direct[kMaxIn + 1];
+  const TensorView* operand[kMaxIn + kMaxOut];  // the outputs, then the inputs
+  for (int k = 0; k < c.outs; ++k) operand[k] = c.out[k];
+  for (int k = 0; k < c.ins; ++k) operand[c.outs + k] = c.in[k];
+  const int operands = c.outs + c.ins;
+  const Layout layout = shared_layout(operand, operands, c.ordered);
+  bool direct[kMaxIn + kMaxOut];
   bool all = true;
-  for (int k = 0; k <= c.ins; ++k) all &= direct[k] = layout.contiguous(k, item_size(operand[k]->element));
+  for (int k = 0; k < operands; ++k) all &= direct[k] = layout.contiguous(k, item_size(operand[k]->element));
   if (all) {
     map_contiguous(c, kernel, layout.size);
     return;
   }
   parallel_for(layout.size, kGrain, [&](std::int64_t begin, std::int64_t end) {
-    alignas(64) char tile[kMaxIn + 1][kTile * 8];
+    alignas(64) char tile[kMaxIn + kMaxOut][kTile * 8];
     for (std::int64_t first = begin; first < end; first += kTile) {
       MapArgs a = map_args(c, end - first < kTile ? end - first : kTile);
       a.first = first;
-      for (int k = 0; k < c.ins; ++k) {
-        const std::int64_t item = item_size(c.in[k]->element);
-        if (direct[k + 1]) {
-          a.in[k] = ahead(c.in[k]->data, first * item);
-        } else {
-          gather(layout, k + 1, c.in[k]->data, item, first, a.n, tile[k + 1]);
-          a.in[k] = tile[k + 1];
+      for (int k = 0; k < operands; ++k) {
+        const std::int64_t item = item_size(operand[k]->element);
+        void* at = direct[k] ? ahead(operand[k]->data, first * item) : tile[k];
+        if (k < c.outs) {
+          a.out[k] = at;
+          continue;
         }
+        if (!direct[k]) gather(layout, k, operand[k]->data, item, first, a.n, at);
+        a.in[k - c.outs] = at;
       }
-      const std::int64_t item = item_size(c.out->element);
-      a.out = direct[0] ? ahead(c.out->data, first * item) : tile[0];
       kernel(a);
-      if (!direct[0]) scatter(layout, 0, c.out->data, item, first, a.n, tile[0]);
+      for (int k = 0; k < c.outs; ++k) {
+        if (!direct[k]) scatter(layout, k, c.out[k]->data, item_size(c.out[k]->element), first, a.n, tile[k]);
+      }
     }
   });
 }
@@ -118,12 +124,14 @@ std::int64_t stream_threshold() {
 }
 
 void run(const MapCall& c) {
-  const std::int64_t n = size_of(*c.out);
+  const TensorView& out = *c.out[0];
+  const std::int64_t n = size_of(out);
   if (n == 0) return;
-  const MapKernel kernel = target_for(c.out->device).map->entry[c.index].run[static_cast<int>(c.dtype)];
-  bool contiguous = is_contiguous(*c.out);
+  const MapKernel kernel = target_for(out.device).map->entry[c.index].run[static_cast<int>(c.dtype)];
+  bool contiguous = true;
+  for (int k = 0; k < c.outs; ++k) contiguous = contiguous && is_contiguous(*c.out[k]);
   for (int k = 0; k < c.ins; ++k) contiguous = contiguous && is_contiguous(*c.in[k]);
-  if (c.out->device == Device::cuda) {
+  if (out.device == Device::cuda) {
     if (!contiguous) check::cuda_layout(c.op, "every array");
     check::device_status(c.op, kernel(map_args(c, n)));
   } else if (contiguous) {

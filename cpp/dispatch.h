@@ -13,16 +13,23 @@ using Workspace = std::function<void*(std::size_t bytes)>;
 
 struct MapCall {
   const char* op;
-  int index;    // find_map
-  Dtype dtype;  // T of the entry
-  const TensorView* in[kMaxIn];
+  int index;                     // find_map
+  Dtype dtype;                   // T of the entry
+  const TensorView* in[kMaxIn];  // of the outputs' shape; a stride may be 0 (broadcast)
   int ins;
-  const TensorView* out;
-  const double* params;
+  const TensorView* out[kMaxOut];
+  int outs = 1;
+  const double* params = nullptr;
   std::uint64_t seed = 0, offset = 0;
   bool ordered = false;  // random ops: elements are counted in C order
 };
 void run(const MapCall& call);
+
+// An operand of a row op with one number per row: a contiguous run of the compute type, of which row r takes r / div % mod.
+struct PerRow {
+  const void* data = nullptr;
+  std::int64_t div = 1, mod = std::int64_t{1} << 62;
+};
 
 struct RowCall {
   const char* op;
@@ -30,34 +37,61 @@ struct RowCall {
   Dtype dtype;
   const TensorView* in[kMaxIn];
   int ins;
-  const TensorView* out;  // may be null
-  int axis;
-  const double* params;
+  const TensorView* out[kMaxOut] = {};  // the first may be null: only the values are wanted
+  int outs = 1;
+  int axis, axes = 1;  // the columns are the dimensions [axis, axis + axes)
+  const double* params = nullptr;
+  const void* column[kMaxColumns] = {};  // contiguous, storage type, one element per column; null: the op's default
+  PerRow scalar[kMaxScalars];
+  void* value[kMaxOut] = {};           // contiguous, compute type, one per row in C order; each may be null
+  void* column_sum[kMaxColumns] = {};  // contiguous, compute type, one per column: complete sums; each may be null
+  std::uint64_t seed = 0, offset = 0;
 };
-void run(const RowCall& call);
+// workspace: for column sums only
+void run(const RowCall& call, const Workspace& workspace = {});
 
-enum class Reduction { none, mean, sum };
+enum class Reduction { none, mean, sum, batchmean };
 
-// value: one number, or one per row / element for `none`. grad: may be null. upstream: scalar or one per row / element; may be null.
+// Elementwise losses. value: one number, or one per element for `none`, contiguous. upstream: likewise; may be null.
 struct LossCall {
   const char* op;
-  int index;                          // find_reduce, or find_rows
-  int map_value = -1, map_grad = -1;  // find_map: elementwise losses without reduction
+  int value_index, grad_index;  // find_reduce
   Dtype dtype;
-  const TensorView* input;
-  const TensorView* target;
-  const TensorView* weight = nullptr;
+  const TensorView* in[kMaxIn];  // of one shape; a stride may be 0 (broadcast); an optional one may be null
+  int ins;
+  const TensorView* weight = nullptr;  // likewise
   const TensorView* upstream = nullptr;
-  const TensorView* value = nullptr;
-  const TensorView* grad = nullptr;
-  Reduction reduction;
+  const TensorView* value = nullptr;  // may be null
+  const TensorView* grad[kMaxOut] = {};
+  int grads = 0;  // 0: only the value is wanted
+  Reduction reduction = Reduction::mean;
+  bool over_weight = false;  // a mean divides by the sum of the weights
   const double* params = nullptr;
-  int axis = 0;
-  std::int64_t ignore = 0;
-  bool class_ids = false;
 };
 void run_elementwise_loss(const LossCall& call, const Workspace& workspace);
-void run_row_loss(const LossCall& call, const Workspace& workspace);
+
+// Losses over rows, with class ids or without. value and upstream as above, one per row for `none`.
+struct RowLossCall {
+  const char* op;
+  int index;  // find_rows
+  Dtype dtype;
+  const TensorView* in[kMaxIn];
+  int ins;
+  const TensorView* label = nullptr;   // class ids
+  const TensorView* weight = nullptr;  // one per class, storage type
+  PerRow scalar[kMaxScalars];
+  const TensorView* upstream = nullptr;
+  const TensorView* value = nullptr;  // may be null
+  const TensorView* grad[kMaxOut] = {};
+  int grads = 0;
+  Reduction reduction = Reduction::mean;
+  bool over_labels =
+      true;  // a mean divides by the weights of the rows that count, where there are class ids; else by the rows
+  const double* params = nullptr;
+  int axis = 0, axes = 1;
+  std::int64_t ignore = 0;
+};
+void run_row_loss(const RowLossCall& call, const Workspace& workspace);
 
 // Bytes above which a call's output bypasses the cache: DLKERNELS_STREAM_BYTES, else three quarters of the last-level cache.
 std::int64_t stream_threshold();

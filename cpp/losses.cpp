@@ -1,4 +1,4 @@
-// Elementwise losses: per element, or summed in canonical order with the gradient in the same pass.
+// Elementwise losses: per element, or summed in canonical order, with the gradients in the same pass.
 #include <algorithm>
 #include <atomic>
 #include <memory>
@@ -18,65 +18,176 @@ using ReduceKernel = int (*)(const ReduceArgs&);
 
 std::int64_t blocks(std::int64_t n) { return (n + kBlock - 1) / kBlock; }
 
-void reduce_contiguous(const ReduceArgs& a, ReduceKernel kernel, std::int64_t item, std::int64_t value_size) {
+// The arrays of a call that have one element per element of the input, and their places in the arguments.
+class Operands {
+ public:
+  explicit Operands(const LossCall& c) : c_(c) {
+    for (int k = 0; k < c.ins; ++k) {
+      if (c.in[k] != nullptr) add(c.in[k], Place::in, k);
+    }
+    if (c.weight != nullptr) add(c.weight, Place::weight, 0);
+    const bool none = c.reduction == Reduction::none;
+    if (none && c.upstream != nullptr) add(c.upstream, Place::upstream, 0);
+    for (int k = 0; k < c.grads; ++k) add(c.grad[k], Place::grad, k);
+    if (none && c.value != nullptr) add(c.value, Place::value, 0);
+  }
+
+  int count() const { return count_; }
+  const TensorView* const* views() const { return view_; }
+  std::int64_t item(int k) const { return item_size(view_[k]->element); }
+  void* data(int k) const { return view_[k]->data; }
+  bool written(int k) const { return place_[k].kind == Place::grad || place_[k].kind == Place::value; }
+
+  void point(ReduceArgs& a, int k, void* at) const {
+    switch (place_[k].kind) {
+      case Place::in:
+        a.in[place_[k].index] = at;
+        break;
+      case Place::weight:
+        a.weight = at;
+        break;
+      case Place::upstream:
+        a.upstream = at;
+        break;
+      case Place::grad:
+        a.out[place_[k].index] = at;
+        break;
+      case Place::value:
+        a.value = at;
+        break;
+    }
+  }
+  // Elements from `first` on of contiguous arrays.
+  void point_all(ReduceArgs& a, std::int64_t first) const {
+    for (int k = 0; k < count_; ++k) point(a, k, static_cast<char*>(data(k)) + first * item(k));
+  }
+  bool streams(std::int64_t n) const {
+    std::int64_t bytes = 0;
+    for (int k = 0; k < count_; ++k) {
+      bytes += n * item(k);
+      for (int j = 0; j < k; ++j) {
+        if (written(k) && data(j) == data(k)) return false;
+      }
+    }
+    return bytes > stream_threshold();
+  }
+
+ private:
+  struct Place {
+    enum Kind { in, weight, upstream, grad, value } kind;
+    int index;
+  };
+  void add(const TensorView* view, typename Place::Kind kind, int index) {
+    view_[count_] = view;
+    place_[count_++] = {kind, index};
+  }
+
+  const LossCall& c_;
+  int count_ = 0;
+  const TensorView* view_[kMaxShared];
+  Place place_[kMaxShared];
+};
+static_assert(kMaxIn + 1 + 1 + kMaxOut + 1 <= kMaxShared);
+
+void* partial_at(const ReduceArgs& a, std::int64_t first, std::int64_t value_size) {
+  return a.partial == nullptr ? nullptr : static_cast<char*>(a.partial) + first / kBlock * value_size;
+}
+
+void reduce_contiguous(const ReduceArgs& a, ReduceKernel kernel, const Operands& o, std::int64_t value_size) {
   parallel_for(a.n, kGrain, [&](std::int64_t begin, std::int64_t end) {
     ReduceArgs part = a;
     part.n = end - begin;
-    for (int k = 0; k < 2; ++k) part.in[k] = static_cast<const char*>(a.in[k]) + begin * item;
-    if (a.out != nullptr) part.out = static_cast<char*>(a.out) + begin * item;
-    part.partial = static_cast<char*>(a.partial) + begin / kBlock * value_size;
+    o.point_all(part, begin);
+    part.partial = partial_at(a, begin, value_size);
     kernel(part);
   });
 }
 
-void reduce_strided(const ReduceArgs& a, ReduceKernel kernel, const TensorView* const* operand, const Layout& layout,
-                    std::int64_t value_size) {
-  const std::int64_t item = item_size(operand[0]->element);
+void reduce_strided(const ReduceArgs& a, ReduceKernel kernel, const Operands& o, std::int64_t value_size) {
+  const Layout layout = shared_layout(o.views(), o.count(), true);
   // Tiles of a block for each thread, on the heap (a caller's stack may be small) and allocated before any work begins.
   const std::int64_t slots = std::min<std::int64_t>(num_threads(), blocks(a.n));
-  const std::unique_ptr<char[]> tiles(new char[static_cast<std::size_t>(slots * 3 * kBlock * item)]);
+  const std::unique_ptr<char[]> tiles(new char[static_cast<std::size_t>(slots * o.count() * kBlock * 8)]);
   std::atomic<std::int64_t> next{0};
   parallel_for(slots, 1, [&](std::int64_t slot, std::int64_t) {
-    char* const tile[3] = {tiles.get() + slot * 3 * kBlock * item, tiles.get() + (slot * 3 + 1) * kBlock * item,
-                           tiles.get() + (slot * 3 + 2) * kBlock * item};
     for (std::int64_t first; (first = next.fetch_add(kBlock)) < a.n;) {
       ReduceArgs part = a;
       part.n = std::min(kBlock, a.n - first);
-      for (int k = 0; k < 2; ++k) {
-        gather(layout, k, operand[k]->data, item, first, part.n, tile[k]);
-        part.in[k] = tile[k];
-      }
-      if (a.out != nullptr) part.out = tile[2];
       part.stream = false;
-      part.partial = static_cast<char*>(a.partial) + first / kBlock * value_size;
+      part.partial = partial_at(a, first, value_size);
+      for (int k = 0; k < o.count(); ++k) {
+        char* tile = tiles.get() + (slot * o.count() + k) * kBlock * 8;
+        if (layout.contiguous(k, o.item(k))) {
+          tile = static_cast<char*>(o.data(k)) + first * o.item(k);
+        } else if (!o.written(k)) {
+          gather(layout, k, o.data(k), o.item(k), first, part.n, tile);
+        }
+        o.point(part, k, tile);
+      }
       kernel(part);
-      if (a.out != nullptr) scatter(layout, 2, operand[2]->data, item, first, part.n, tile[2]);
+      for (int k = 0; k < o.count(); ++k) {
+        if (!o.written(k) || layout.contiguous(k, o.item(k))) continue;
+        scatter(layout, k, o.data(k), o.item(k), first, part.n, tiles.get() + (slot * o.count() + k) * kBlock * 8);
+      }
     }
   });
 }
 
-// One pass over input and target: a partial sum per block, and the gradient if c.grad is there.
+// One pass over the arrays: a partial sum per block if `a` has room for it, values and gradients where they are wanted.
 void one_pass(const LossCall& c, const Target& target, ReduceArgs& a, std::int64_t value_size) {
-  const ReduceKernel kernel = target.reduce->entry[c.index].run[static_cast<int>(c.dtype)];
-  const TensorView* operand[] = {c.input, c.target, c.grad};
-  const int operands = c.grad == nullptr ? 2 : 3;
+  const int index = c.grads > 0 ? c.grad_index : c.value_index;
+  const ReduceKernel kernel = target.reduce->entry[index].run[static_cast<int>(c.dtype)];
+  const Operands o(c);
   bool contiguous = true;
-  for (int k = 0; k < operands; ++k) contiguous = contiguous && is_contiguous(*operand[k]);
-  a.in[0] = c.input->data;
-  a.in[1] = c.target->data;
-  if (c.grad != nullptr) {
-    a.out = c.grad->data;
-    const std::int64_t bytes = 3 * a.n * item_size(c.input->element);
-    a.stream = a.out != a.in[0] && a.out != a.in[1] && bytes > stream_threshold();
-  }
-  if (c.input->device == Device::cuda) {
+  for (int k = 0; k < o.count(); ++k) contiguous = contiguous && is_contiguous(*o.views()[k]);
+  if (c.in[0]->device == Device::cuda) {
     if (!contiguous) check::cuda_layout(c.op, "every array");
+    o.point_all(a, 0);
     check::device_status(c.op, kernel(a));
   } else if (contiguous) {
-    reduce_contiguous(a, kernel, item_size(c.input->element), value_size);
+    a.stream = c.grads > 0 && o.streams(a.n);
+    reduce_contiguous(a, kernel, o, value_size);
   } else {
-    reduce_strided(a, kernel, operand, shared_layout(operand, operands, true), value_size);
+    reduce_strided(a, kernel, o, value_size);
   }
+}
+
+// Sums what one_pass left in a.partial into `result`, divided as a mean is.
+void finish_sum(const LossCall& c, const Target& target, const ReduceArgs& a, void* result, std::int64_t value_size,
+                const Workspace& workspace) {
+  ReduceArgs s{};
+  s.n = blocks(a.n);
+  s.in[0] = a.partial;
+  s.partial = result;
+  s.divisor = a.divisor;
+  s.count = a.count;
+  s.queue = a.queue;
+  sum_to_one(c.op, target, static_cast<int>(c.dtype), value_size, s, workspace);
+}
+
+void* partial_sums(std::int64_t n, std::int64_t value_size, const Workspace& workspace) {
+  return workspace(static_cast<std::size_t>((blocks(n) + 1) * value_size));
+}
+
+// The sum of the weights, which a mean divides by.
+const void* total_weight(const LossCall& c, const Target& target, std::int64_t n, std::int64_t value_size,
+                         const Workspace& workspace) {
+  static const int index = find_reduce("plain_sum", "");
+  LossCall sum{};
+  sum.op = c.op;
+  sum.value_index = sum.grad_index = index;
+  sum.dtype = c.dtype;
+  sum.in[0] = c.weight;
+  sum.ins = 1;
+  ReduceArgs a{};
+  a.n = n;
+  a.count = 1;
+  a.queue = c.in[0]->queue;
+  a.partial = partial_sums(n, value_size, workspace);
+  if (n > 0) one_pass(sum, target, a, value_size);
+  void* total = workspace(static_cast<std::size_t>(value_size));
+  finish_sum(sum, target, a, total, value_size, workspace);
+  return total;
 }
 
 }  // namespace
@@ -96,34 +207,27 @@ void sum_to_one(const char* op, const Target& target, int dtype, std::int64_t va
 }
 
 void run_elementwise_loss(const LossCall& c, const Workspace& workspace) {
-  const Target& target = target_for(c.input->device);
-  const std::int64_t value_size = item_size(compute_element(c.input->element));
-  const std::int64_t n = size_of(*c.input);
+  const TensorView& input = *c.in[0];
+  const Target& target = target_for(input.device);
+  const std::int64_t value_size = item_size(compute_element(input.element));
   const bool none = c.reduction == Reduction::none;
 
-  if (none && c.value != nullptr) run(MapCall{c.op, c.map_value, c.dtype, {c.input, c.target}, 2, c.value, c.params});
-  if (none && c.upstream != nullptr) {
-    run(MapCall{c.op, c.map_grad, c.dtype, {c.upstream, c.input, c.target}, 3, c.grad, c.params});
-    return;
-  }
-  if (none && c.grad == nullptr) return;
-
   ReduceArgs a{};
-  a.n = n;
+  a.n = size_of(input);
   a.params = c.params;
-  a.queue = c.input->queue;
-  a.count = c.reduction == Reduction::mean ? static_cast<double>(n) : 1.0;
-  if (c.upstream != nullptr) a.upstream = c.upstream->data;
-  a.partial = workspace(static_cast<std::size_t>((blocks(n) + 1) * value_size));
-  if (n > 0) one_pass(c, target, a, value_size);
-  if (none || c.value == nullptr) return;
-  ReduceArgs s{};
-  s.n = blocks(n);
-  s.in[0] = a.partial;
-  s.partial = c.value->data;
-  s.count = a.count;
-  s.queue = a.queue;
-  sum_to_one(c.op, target, static_cast<int>(c.dtype), value_size, s, workspace);
+  a.queue = input.queue;
+  a.count = 1;
+  if (c.reduction == Reduction::mean) {
+    a.count = static_cast<double>(a.n);
+    if (c.over_weight && c.weight != nullptr) a.divisor = total_weight(c, target, a.n, value_size, workspace);
+  } else if (c.reduction == Reduction::batchmean) {
+    a.count = input.ndim == 0 ? 1 : static_cast<double>(input.shape[0]);
+  }
+  a.upstream_step = none ? 1 : 0;
+  if (!none && c.upstream != nullptr) a.upstream = c.upstream->data;
+  if (!none && c.value != nullptr) a.partial = partial_sums(a.n, value_size, workspace);
+  if (a.n > 0) one_pass(c, target, a, value_size);
+  if (!none && c.value != nullptr) finish_sum(c, target, a, c.value->data, value_size, workspace);
 }
 
 }  // namespace dlk

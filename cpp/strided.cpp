@@ -98,16 +98,28 @@ Layout shared_layout(const TensorView* const* operand, int count, bool keep_orde
   return merged(dims, ndim, count);
 }
 
-Layout row_layout(const TensorView* const* operand, int count, int axis) {
+namespace {
+
+template <class Wanted>
+Layout layout_of(const TensorView* const* operand, int count, Wanted wanted) {
   Dim dims[kMaxDims];
   int ndim = 0;
   for (int d = 0; d < operand[0]->ndim; ++d) {
-    if (d == axis) continue;
+    if (!wanted(d)) continue;
     dims[ndim].shape = operand[0]->shape[d];
     for (int k = 0; k < count; ++k) dims[ndim].stride[k] = operand[k]->stride[d];
     ++ndim;
   }
   return merged(dims, ndim, count);
+}
+
+}  // namespace
+
+Layout row_layout(const TensorView* const* operand, int count, int axis, int axes) {
+  return layout_of(operand, count, [&](int d) { return d < axis || d >= axis + axes; });
+}
+Layout column_layout(const TensorView* const* operand, int count, int axis, int axes) {
+  return layout_of(operand, count, [&](int d) { return d >= axis && d < axis + axes; });
 }
 
 std::int64_t offset_of(const Layout& l, int k, std::int64_t index) {

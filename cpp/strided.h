@@ -6,7 +6,7 @@
 
 namespace dlk {
 
-constexpr int kMaxShared = 6;
+constexpr int kMaxShared = 12;
 
 struct Layout {
   int ndim;
@@ -20,8 +20,9 @@ struct Layout {
 
 // keep_order: iterate in C order, as sums and random numbers require; otherwise in the memory order of operand 0.
 Layout shared_layout(const TensorView* const* operand, int count, bool keep_order);
-// The layout of all dimensions but `axis`: the rows.
-Layout row_layout(const TensorView* const* operand, int count, int axis);
+// The layout of all dimensions but `axes` from `axis` on: the rows; and that of those: the columns, in C order.
+Layout row_layout(const TensorView* const* operand, int count, int axis, int axes = 1);
+Layout column_layout(const TensorView* const* operand, int count, int axis, int axes);
 
 void gather(const Layout& layout, int k, const void* base, std::int64_t item, std::int64_t first, std::int64_t n,
             void* tile);

@@ -141,7 +141,7 @@ const Target& target_for(Device device) {
 
 int find_map(const std::string& name, const std::string& pass) { return find(*cpu_target().map, name, pass); }
 int find_rows(const std::string& name, const std::string& pass) { return find(*cpu_target().rows, name, pass); }
-int find_reduce(const std::string& name) { return find(*cpu_target().reduce, name, ""); }
+int find_reduce(const std::string& name, const std::string& pass) { return find(*cpu_target().reduce, name, pass); }
 int find_update(const std::string& name) { return find(*cpu_target().update, name, ""); }
 
 }  // namespace dlk

@@ -23,7 +23,7 @@ const Target& target_for(Device device);
 // Index of an op in the tables of every target.
 int find_map(const std::string& name, const std::string& pass);
 int find_rows(const std::string& name, const std::string& pass);
-int find_reduce(const std::string& name);
+int find_reduce(const std::string& name, const std::string& pass);
 int find_update(const std::string& name);
 
 }  // namespace dlk

@@ -66,6 +66,20 @@ inline bool is_contiguous(const TensorView& t) {
   return true;
 }
 
+// `t` seen with the shape of `like`, by NumPy's rule: missing and single dimensions repeat. False if the shapes do not fit.
+inline bool broadcast(TensorView& t, const TensorView& like) {
+  if (t.ndim > like.ndim) return false;
+  const int missing = like.ndim - t.ndim;
+  for (int d = like.ndim - 1; d >= 0; --d) {
+    const bool repeats = d < missing || (t.shape[d - missing] == 1 && like.shape[d] != 1);
+    if (!repeats && t.shape[d - missing] != like.shape[d]) return false;
+    t.stride[d] = repeats ? 0 : t.stride[d - missing];
+  }
+  t.ndim = like.ndim;
+  for (int d = 0; d < like.ndim; ++d) t.shape[d] = like.shape[d];
+  return true;
+}
+
 inline bool same_shape(const TensorView& a, const TensorView& b) {
   if (a.ndim != b.ndim) return false;
   for (int d = 0; d < a.ndim; ++d) {

@@ -10,39 +10,50 @@ namespace dlk {
 enum class Dtype : int { f32, f64, f16, bf16 };  // the order of Entry::run
 constexpr int kDtypes = 4;
 
-constexpr int kMaxIn = 4;
+constexpr int kMaxIn = 5;
+constexpr int kMaxOut = 3;
+constexpr int kMaxColumns = 2;   // operands of a row op that have one element per column: a weight, a bias
+constexpr int kMaxScalars = 4;   // operands of a row op that have one number per row
 constexpr int kMaxOperands = 6;  // of an update: parameter, gradient, up to four state tensors
 
 // The canonical order of every sum (DESIGN.md 3.2): blocks of 4,096 elements, 256 lanes a block.
 constexpr std::int64_t kBlock = 4096;
 constexpr int kLanes = 256;
 
-// y[i] = f(x[i]) over n contiguous elements.
+// Sums over rows (the gradient of a weight or a bias) take rows in blocks of 32, each added in row order; then the block results again.
+constexpr int kRowBlock = 32;
+
+// out[j][i] = f_j(in[0][i], in[1][i], ...) over n contiguous elements.
 struct MapArgs {
   std::int64_t n;
   std::int64_t first;  // index of element 0 in the whole array: random ops count by it
   const void* in[kMaxIn];
-  void* out;
+  void* out[kMaxOut];
   const double* params;
   std::uint64_t seed, offset;  // random ops only
   bool stream;                 // outputs will not be read soon: bypass the cache
   void* queue;                 // CUDA stream; null on a CPU
 };
 
-// Row-wise: statistics of each row, then an output of the same shape. Rows are contiguous, `step` elements apart.
+// Row-wise: statistics of each row, then outputs of the same shape. Rows are contiguous, `step` elements apart.
 struct RowArgs {
   std::int64_t rows, cols;
+  std::int64_t first;  // index of row 0 in the whole array
   const void* in[kMaxIn];
   std::int64_t in_step[kMaxIn];
-  void* out;  // may be null: only the per-row value is wanted
-  std::int64_t out_step;
+  void* out[kMaxOut];  // out[0] may be null: only the values are wanted
+  std::int64_t out_step[kMaxOut];
   const double* params;
+  const void* column[kMaxColumns];  // storage type, one per column; null: the op's default
+  const void* scalar[kMaxScalars];  // compute type: row r has element (first + r) / scalar_div % scalar_mod; null: 1
+  std::int64_t scalar_div[kMaxScalars], scalar_mod[kMaxScalars];
+  void* value[kMaxOut];           // compute type, one per row; each may be null
+  void* column_sum[kMaxColumns];  // compute type: one run of `cols` sums per block of 32 rows; each may be null
+  std::uint64_t seed, offset;     // random ops only; elements are counted in C order
   // Losses over rows. Each may be null.
   const void* label;     // class id of each row
   int label_bytes;       // 4 or 8
   std::int64_t ignore;   // rows with this label count for nothing
-  const void* weight;    // storage type, one per column
-  void* value;           // compute type, one per row
   const void* upstream;  // compute type: gradient of what follows, upstream_step 0 (scalar) or 1 (per row)
   std::int64_t upstream_step;
   const void* divisor;  // compute type, scalar: gradients are divided by it; null: by `count`
@@ -50,16 +61,19 @@ struct RowArgs {
   void* queue;
 };
 
-// Sum over n contiguous elements of value(x...), in canonical order: one partial sum per block of 4,096; and, if `out` is not null,
-// the gradient in the same pass.
+// Losses over n contiguous elements. The value of each element goes to `value`, their sum in canonical order to `partial`, one number
+// per block of 4,096; the gradients to `out` in the same pass. Each may be null. An element of weight 0 counts for nothing.
 struct ReduceArgs {
   std::int64_t n;
   const void* in[kMaxIn];
-  void* out;
-  void* partial;  // compute type, one per block
+  const void* weight;  // storage type, one per element; null: 1
+  void* out[kMaxOut];  // storage type
+  void* value;         // compute type
+  void* partial;       // compute type
   const double* params;
-  const void* upstream;  // compute type, scalar; may be null
-  const void* divisor;  // compute type, scalar: the gradient, or a sum of one block, is divided by it; null: by `count`
+  const void* upstream;  // compute type: upstream_step 0 (scalar) or 1 (per element); null: 1
+  std::int64_t upstream_step;
+  const void* divisor;  // compute type, scalar: gradients, or a sum of one block, are divided by it; null: by `count`
   double count;
   bool stream;
   void* queue;
@@ -108,12 +122,16 @@ constexpr std::int64_t distance_scratch(std::int64_t lines, std::int64_t n) {
   return 8 * n * ((lines < kNeighbors ? lines : kNeighbors) + 3);
 }
 
-// One op on one target. run[dtype] returns 0, or the device's error code.
+// What an op wants beside inputs, outputs and params.
+enum Needs : int { nothing_more = 0, random_words = 1, class_ids = 2, more_operands = 4 };
+
+// One op on one target. run[dtype] returns 0, or the device's error code; it is null where the target does not have the op.
 template <class Args>
 struct Entry {
   const char* name;
   const char* pass;  // "" for the value, "grad", "grad_y"
-  int ins, params;
+  int ins, outs, params;
+  int needs;  // of Needs
   int (*run[kDtypes])(const Args&);
 };
 

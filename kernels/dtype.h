@@ -26,18 +26,6 @@ struct compute<f64> {
 template <class T>
 using compute_t = typename compute<T>::type;
 
-// The compute type if `wide`, else T itself: what a pass keeps its first input or its output in (kernels/ops/op.h).
-template <bool wide, class T>
-struct kept {
-  using type = T;
-};
-template <class T>
-struct kept<true, T> {
-  using type = compute_t<T>;
-};
-template <bool wide, class T>
-using kept_t = typename kept<wide, T>::type;
-
 // bits of a float32 -> bits of the nearest bfloat16 (in the low half). NaN stays NaN: a select, because a branch would defeat vectors.
 template <class U>
 DLK_FN U bf16_from_f32_bits(U u) {

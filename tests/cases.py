@@ -109,8 +109,8 @@ def map_cases() -> Iterator[Case]:
     """Each elementwise op with its defaults, with each variant, and with another value for each number."""
     for op in ops("map"):
         variants = next(iter(op.variants.items()), None)
-        for value, kernel in variants[1].items() if variants else [("", op.__name__)]:
-            yield Case(op, kernel, {variants[0]: value} if variants else {})
+        for value, suffix in variants[1].items() if variants else [("", "")]:
+            yield Case(op, op.__name__ + suffix, {variants[0]: value} if variants else {})
         numbers = {p.name: p.default for p in inspect.signature(op).parameters.values() if isinstance(p.default, float)}
         for name, default in numbers.items():
             yield Case(op, op.__name__, {name: 1.75 * default + 0.1})

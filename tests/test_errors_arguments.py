@@ -216,7 +216,7 @@ def test_label_smoothing(call: Call, value: float) -> None:
 
 @each_call([c for c in CALLS if "loss" in c.name or "cross_entropy" in c.name])
 def test_reduction(call: Call) -> None:
-    refused(ValueError, call, 'reduction must be "none", "mean" or "sum", got "avg"', reduction="avg")
+    refused(ValueError, call, 'reduction must be "mean", "sum" or "none", got "avg"', reduction="avg")
     refused(TypeError, call, "reduction must be a string, got NoneType", reduction=None)
 
 

@@ -4,7 +4,6 @@
 #include <pybind11/stl.h>
 
 #include <initializer_list>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,10 +14,45 @@
 
 namespace dlk {
 
+constexpr int kMaxScalarArguments = 10;
+
+// A hyper-parameter: a number or a bool, which reaches the kernel as 0 or 1. An optional one may be None and is then `fallback`.
 struct Scalar {
   std::size_t slot;
   std::string name;
   double fallback;
+  bool flag, optional;
+  std::string limit;  // as error texts say it; empty: any number
+  double low, high;
+  bool low_open, high_open;
+};
+
+// Arguments whose values choose the kernel: its name is the op's and a suffix for each.
+struct Choice {
+  std::size_t slot;
+  std::string name, fallback;                          // suffix of the default
+  std::vector<std::pair<py::object, std::string>> of;  // value -> suffix
+
+  std::string suffix(PyObject* const* slots, const char* op) const;
+};
+struct Choices {
+  std::vector<Choice> choice;
+  std::vector<std::pair<std::string, int>> index;  // suffix -> what the factory found for it
+
+  int chosen(PyObject* const* slots, const char* op) const;
+  std::string chosen_suffix(PyObject* const* slots, const char* op) const;
+  // `find` tells the index of a suffix, negative if there is none.
+  template <class Find>
+  void fill(Find find) {
+    for (const std::string& suffix : all_suffixes()) {
+      const int found = find(suffix);
+      if (found < 0) throw py::value_error("no kernel for the suffix \"" + suffix + "\"");
+      index.emplace_back(suffix, found);
+    }
+  }
+
+ private:
+  std::vector<std::string> all_suffixes() const;
 };
 
 struct Spec {
@@ -28,11 +62,22 @@ struct Spec {
   static Spec from_python(const std::string& name, const std::vector<std::tuple<std::string, bool, bool>>& parameters);
   std::size_t slot(const std::string& parameter) const;          // throws if absent
   std::size_t slot_or_none(const std::string& parameter) const;  // kMaxArguments if absent
-  std::vector<Scalar> scalars(const std::vector<std::pair<std::string, double>>& names) const;
+  std::vector<Scalar> scalars(const py::list& described) const;  // _op.py: _scalars
+  Choices choices(const py::list& described) const;              // _op.py: _choices
 };
 
-// Fills values[i] from the slot or the default.
+// Fills values[i] from the slot or the default; checks limits.
 void read_scalars(const std::vector<Scalar>& scalars, PyObject* const* slot, const char* op, double* values);
+
+// "a", "b" or "c": for error texts
+std::string alternatives(const std::vector<std::string>& of);
+
+// An array argument in its slot.
+struct ArrayArgument {
+  std::size_t slot;
+  std::string name;
+  bool optional;
+};
 
 // Where a call writes: the array that the caller passed as `out`, or a new one.
 class Output {
@@ -48,6 +93,8 @@ class Output {
   void refuse(const Array& read, const char* op, const char* arg) const {
     if (passed_ != nullptr) refuse_overlap(given_, read, op, "out", arg);
   }
+  // Another output, of which this one must not share a byte.
+  void refuse_shared(const Output& other, const char* op) const;
   const TensorView& view() const { return passed_ == nullptr ? fresh_.array.view : given_.view; }
   py::object take() {
     return passed_ == nullptr ? finished(fresh_, like_) : py::reinterpret_borrow<py::object>(passed_);
@@ -60,10 +107,14 @@ class Output {
   Result fresh_;
 };
 
+// `out` of a call with several results: absent, or a tuple with an array or None for each.
+std::vector<PyObject*> outputs_of(PyObject* out, std::size_t wanted, const char* op);
+
 void init_map(py::module_& m);
 void init_rows(py::module_& m);
 void init_losses(py::module_& m);
 void init_distance(py::module_& m);
+void init_row_losses(py::module_& m);
 void init_engine(py::module_& m);
 
 }  // namespace dlk

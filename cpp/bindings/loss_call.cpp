@@ -1,196 +1,141 @@
-// Losses: loss(input, target, ...), loss.value_and_grad(...) in one pass, and loss.backward(dy, input, target, ...).
-#include <memory>
-#include <optional>
-#include <vector>
-
-#include "../check.h"
-#include "../cross_entropy.h"
+// Losses of arrays of one shape, element by element.
 #include "../target.h"
-#include "executors.h"
+#include "losses.h"
 
 namespace dlk {
+
+void LossExecutor::fill(const Spec& spec, const std::string& which, const std::vector<std::string>& allowed) {
+  pass = which == "value" ? Pass::value : which == "value_and_grad" ? Pass::value_and_grad : Pass::backward;
+  reduction_slot = spec.slot("reduction");
+  dy_slot = spec.slot_or_none("dy");
+  out_slot = spec.slot_or_none("out");
+  for (const std::string& r : allowed) {
+    reductions.emplace_back(r, r == "none"   ? Reduction::none
+                               : r == "sum"  ? Reduction::sum
+                               : r == "mean" ? Reduction::mean
+                                             : Reduction::batchmean);
+  }
+}
+
+Reduction LossExecutor::reduction(PyObject* const* slot) const {
+  if (slot[reduction_slot] == nullptr) return reductions.front().second;
+  const std::string asked = string_argument(slot[reduction_slot], op.c_str(), "reduction");
+  std::vector<std::string> wanted;
+  for (const auto& [name, r] : reductions) {
+    if (name == asked) return r;
+    wanted.push_back("\"" + name + "\"");
+  }
+  check::fail_value(op + ": reduction must be " + alternatives(wanted) + ", got \"" + asked + "\".");
+}
+
 namespace {
 
-enum class Pass { value, value_and_grad, backward };
-
-// Intermediate results for the time of one call, on the device of the call.
-class Scratch {
- public:
-  explicit Scratch(const Array& like) : like_(like) {}
-  Workspace workspace() {
-    return [this](std::size_t bytes) { return take(bytes); };
-  }
-
- private:
-  void* take(std::size_t bytes) {
-    if (like_.view.device == Device::cpu) {
-      host_.push_back(std::make_unique<char[]>(bytes + 64));
-      const auto at = reinterpret_cast<std::uintptr_t>(host_.back().get());
-      return reinterpret_cast<void*>((at + 63) / 64 * 64);
-    }
-    const py::gil_scoped_acquire acquire;  // device memory comes from the caller's array library and its pool
-    Result& r = *device_.emplace_back(std::make_unique<Result>());
-    const std::int64_t words = static_cast<std::int64_t>(bytes / 8 + 1);
-    new_array(r, like_, Element::f64, 1, &words, "workspace");
-    return r.array.view.data;
-  }
-
-  const Array& like_;
-  std::vector<std::unique_ptr<char[]>> host_;
-  std::vector<std::unique_ptr<Result>> device_;
-};
-
-struct LossExecutor : Executor {
-  Pass pass = Pass::value;
-  std::size_t input_slot = 0, target_slot = 0, reduction_slot = 0, dy_slot = kMaxArguments, out_slot = kMaxArguments;
-
-  Reduction reduction(PyObject* const* slot) const {
-    if (slot[reduction_slot] == nullptr) return Reduction::mean;
-    const std::string r = string_argument(slot[reduction_slot], op.c_str(), "reduction");
-    if (r == "mean") return Reduction::mean;
-    if (r == "sum") return Reduction::sum;
-    if (r == "none") return Reduction::none;
-    check::fail_value(op + ": reduction must be \"none\", \"mean\" or \"sum\", got \"" + r + "\".");
-  }
-
-  // Completes the call with what every loss has in common, runs it and returns what this pass promises.
-  // value_shape: the shape of the loss for reduction "none".
-  template <class Run>
-  py::object finish(PyObject* const* slot, const Array& input, LossCall& call, int value_ndim,
-                    const std::int64_t* value_shape, const std::vector<std::pair<const Array*, const char*>>& reads,
-                    Run run_it) const {
-    const char* name = op.c_str();
-    const Element value_element = compute_element(input.view.element);
-    const bool none = call.reduction == Reduction::none;
-    Array dy;
-    if (pass == Pass::backward) {
-      read_array(dy, slot[dy_slot], name, "dy");
-      check::same_device(name, "dy", dy.view, "input", input.view);
-      check::same_element(name, "dy", dy.view, "the loss (float64 for float64 input, else float32)", value_element);
-      TensorView shape;
-      shape.ndim = none ? value_ndim : 0;
-      for (int d = 0; d < shape.ndim; ++d) shape.shape[d] = value_shape[d];
-      check::same_shape(name, "dy", dy.view, "the loss", shape);
-      call.upstream = &dy.view;
-    }
-    Result value;
-    std::optional<Output> grad;
-    if (pass != Pass::value) {
-      grad.emplace(out_slot == kMaxArguments ? nullptr : slot[out_slot], input, name, "input",
-                   Output::Reads{{&input, "input"}});
-      for (const auto& [array, arg] : reads) grad->refuse(*array, name, arg);
-      if (call.upstream != nullptr) grad->refuse(dy, name, "dy");
-      call.grad = &grad->view();
-    }
-    if (pass != Pass::backward) {
-      new_array(value, input, value_element, none ? value_ndim : 0, value_shape, name);
-      call.value = &value.array.view;
-    }
-    Scratch scratch(input);
-    const Workspace workspace = scratch.workspace();
-    run_released(size_of(input.view), [&] { run_it(call, workspace); });
-    if (pass == Pass::backward) return grad->take();
-    py::object v = finished(value, input.object);
-    return pass == Pass::value ? v : py::make_tuple(v, grad->take());
-  }
-};
-
-// Losses of two arrays of one shape.
 struct ElementwiseLoss : LossExecutor {
-  int index = 0, map_value = 0, map_grad = 0;
+  std::vector<ArrayArgument> arrays;  // the first decides shape, dtype and device
+  std::vector<std::size_t> grads;     // which of them have a gradient
+  std::vector<Scalar> scalars;
+  Choices choices;                           // -> place in `entries`
+  std::vector<std::pair<int, int>> entries;  // value and gradient kernel
+  std::size_t weight_slot = kMaxArguments, denominator_slot = kMaxArguments;
+  bool over_weight = true;
 
-  py::object operator()(PyObject* const* slot) const override {
+  // An array that may repeat along dimensions of the first one.
+  void read_broadcast(Array& a, PyObject* object, const char* arg, const Array& like) const {
     const char* name = op.c_str();
-    Array input, target;
-    read_array(input, slot[input_slot], name, "input");
-    read_array(target, slot[target_slot], name, "target");
-    check::floating(name, "input", input.view);
-    check::same_device(name, "target", target.view, "input", input.view);
-    check::same_element(name, "target", target.view, "input", input.view.element);
-    check::same_shape(name, "target", target.view, "input", input.view);
-    LossCall call{};
-    call.op = name;
-    call.index = index;
-    call.map_value = map_value;
-    call.map_grad = map_grad;
-    call.dtype = dtype_of(input.view.element);
-    call.input = &input.view;
-    call.target = &target.view;
-    call.reduction = reduction(slot);
-    return finish(slot, input, call, input.view.ndim, input.view.shape, {{&target, "target"}}, run_elementwise_loss);
+    read_array(a, object, name, arg);
+    const char* like_arg = arrays[0].name.c_str();
+    check::same_device(name, arg, a.view, like_arg, like.view);
+    check::same_element(name, arg, a.view, like_arg, like.view.element);
+    const TensorView as_given = a.view;
+    if (!broadcast(a.view, like.view)) {
+      check::fail_value(op + ": " + arg + " must broadcast to " + like_arg + "'s shape " + shape_text(like.view) +
+                        ", got " + shape_text(as_given) + ".");
+    }
   }
-};
 
-// cross_entropy(input, target, weight, ignore_index, label_smoothing, reduction, axis)
-struct CrossEntropy : LossExecutor {
-  std::size_t weight_slot = 0, ignore_slot = 0, smoothing_slot = 0, axis_slot = 0;
+  bool denominator(PyObject* const* slot) const {
+    if (denominator_slot == kMaxArguments || slot[denominator_slot] == nullptr) return over_weight;
+    const std::string asked = string_argument(slot[denominator_slot], op.c_str(), "denominator");
+    if (asked != "weight" && asked != "count") {
+      check::fail_value(op + ": denominator must be \"weight\" or \"count\", got \"" + asked + "\".");
+    }
+    return asked == "weight";
+  }
 
   py::object operator()(PyObject* const* slot) const override {
     const char* name = op.c_str();
-    Array input, target, weight;
-    read_array(input, slot[input_slot], name, "input");
-    read_array(target, slot[target_slot], name, "target");
-    std::vector<std::pair<const Array*, const char*>> reads = {{&target, "target"}};
-    const bool weighted = given(slot[weight_slot]);
-    if (weighted) {
-      read_array(weight, slot[weight_slot], name, "weight");
+    Array array[kMaxIn], weight;
+    std::vector<std::pair<const Array*, const char*>> reads, like;
+    LossCall call{};
+    call.ins = static_cast<int>(arrays.size());
+    for (std::size_t k = 0; k < arrays.size(); ++k) {
+      const ArrayArgument& argument = arrays[k];
+      if (argument.optional && !given(slot[argument.slot])) continue;
+      const char* arg = argument.name.c_str();
+      if (argument.optional) {
+        read_broadcast(array[k], slot[argument.slot], arg, array[0]);
+      } else {
+        read_array(array[k], slot[argument.slot], name, arg);
+        if (k == 0) check::floating(name, arg, array[0].view);
+        const char* first = arrays[0].name.c_str();
+        check::same_device(name, arg, array[k].view, first, array[0].view);
+        check::same_element(name, arg, array[k].view, first, array[0].view.element);
+        check::same_shape(name, arg, array[k].view, first, array[0].view);
+      }
+      call.in[k] = &array[k].view;
+      reads.emplace_back(&array[k], arg);
+    }
+    if (weight_slot != kMaxArguments && given(slot[weight_slot])) {
+      read_broadcast(weight, slot[weight_slot], "weight", array[0]);
+      call.weight = &weight.view;
       reads.emplace_back(&weight, "weight");
     }
-    const std::int64_t ignore =
-        slot[ignore_slot] == nullptr ? -100 : integer_argument(slot[ignore_slot], name, "ignore_index");
-    const double smoothing =
-        slot[smoothing_slot] == nullptr ? 0 : real_argument(slot[smoothing_slot], name, "label_smoothing");
-    CrossEntropyCall c;
-    prepare_cross_entropy(c, name, input.view, target.view, weighted ? &weight.view : nullptr,
-                          the_axis(slot, input.view), ignore, smoothing, reduction(slot));
-    return finish(slot, input, c.call, c.per_row.ndim, c.per_row.shape, reads, run_row_loss);
-  }
-
-  // Classes are on dimension 1; a single vector of logits has them on dimension 0, as in PyTorch.
-  int the_axis(PyObject* const* slot, const TensorView& input) const {
-    if (slot[axis_slot] == nullptr) return input.ndim < 2 ? 0 : 1;
-    return check::axis(op.c_str(), integer_argument(slot[axis_slot], op.c_str(), "axis"), input);
+    for (const std::size_t k : grads) like.emplace_back(&array[k], arrays[k].name.c_str());
+    double params[kMaxScalarArguments];
+    read_scalars(scalars, slot, name, params);
+    const auto [value_index, grad_index] = entries[static_cast<std::size_t>(choices.chosen(slot, name))];
+    call.op = name;
+    call.value_index = value_index;
+    call.grad_index = grad_index;
+    call.dtype = dtype_of(array[0].view.element);
+    call.reduction = reduction(slot);
+    call.over_weight = denominator(slot);
+    call.params = params;
+    return finish(slot, call, like, array[0].view, reads, run_elementwise_loss);
   }
 };
-
-Pass pass_of(const std::string& pass) {
-  return pass == "value" ? Pass::value : pass == "value_and_grad" ? Pass::value_and_grad : Pass::backward;
-}
-
-void fill_common(LossExecutor& e, const Spec& spec, const std::string& pass) {
-  e.pass = pass_of(pass);
-  e.input_slot = spec.slot("input");
-  e.target_slot = spec.slot("target");
-  e.reduction_slot = spec.slot("reduction");
-  e.dy_slot = spec.slot_or_none("dy");
-  e.out_slot = spec.slot_or_none("out");
-}
 
 }  // namespace
 
 void init_losses(py::module_& m) {
   using Parameters = std::vector<std::tuple<std::string, bool, bool>>;
+  using Arrays = std::vector<std::pair<std::string, bool>>;  // name, optional
   m.def("_make_elementwise_loss",
-        [](const std::string& name, const Parameters& parameters, const std::string& entry, const std::string& pass) {
+        [](const std::string& name, const Parameters& parameters, const std::string& entry, const std::string& pass,
+           const Arrays& arrays, const std::vector<std::string>& grads, const py::list& scalars,
+           const py::list& choices, const std::vector<std::string>& reductions, bool over_weight) {
           Spec spec = Spec::from_python(name, parameters);
           auto e = std::make_unique<ElementwiseLoss>();
-          fill_common(*e, spec, pass);
-          e->index = find_reduce(entry);
-          e->map_value = find_map(entry, "");
-          e->map_grad = find_map(entry, "grad");
-          if (e->index < 0 || e->map_value < 0 || e->map_grad < 0) throw py::value_error("no loss kernels " + entry);
+          e->fill(spec, pass, reductions);
+          for (const auto& [array, optional] : arrays) e->arrays.push_back({spec.slot(array), array, optional});
+          for (const std::string& grad : grads) {
+            for (std::size_t k = 0; k < arrays.size(); ++k) {
+              if (arrays[k].first == grad) e->grads.push_back(k);
+            }
+          }
+          e->scalars = spec.scalars(scalars);
+          e->choices = spec.choices(choices);
+          e->choices.fill([&](const std::string& suffix) {
+            const int value = find_reduce(entry + suffix, ""), grad = find_reduce(entry + suffix, "grad");
+            if (value < 0 || grad < 0) return -1;
+            e->entries.emplace_back(value, grad);
+            return static_cast<int>(e->entries.size()) - 1;
+          });
+          e->weight_slot = spec.slot_or_none("weight");
+          e->denominator_slot = spec.slot_or_none("denominator");
+          e->over_weight = over_weight;
           return make_call(name, std::move(spec.signature), std::move(e));
         });
-  m.def("_make_cross_entropy", [](const std::string& name, const Parameters& parameters, const std::string& pass) {
-    Spec spec = Spec::from_python(name, parameters);
-    auto e = std::make_unique<CrossEntropy>();
-    fill_common(*e, spec, pass);
-    e->weight_slot = spec.slot("weight");
-    e->ignore_slot = spec.slot("ignore_index");
-    e->smoothing_slot = spec.slot("label_smoothing");
-    e->axis_slot = spec.slot("axis");
-    return make_call(name, std::move(spec.signature), std::move(e));
-  });
 }
 
 }  // namespace dlk

@@ -31,7 +31,15 @@ struct RowsExecutor : Executor {
     Output y(slot[out_slot], last, name, last_name, {{&in[0], first_name}, {&last, last_name}});
     const TensorView& to = y.view();
     run_released(size_of(to), [&] {
-      run(RowCall{name, index, dtype_of(last.view.element), {&in[0].view, &in[1].view}, ins, &to, axis, nullptr});
+      RowCall call{};
+      call.op = name;
+      call.index = index;
+      call.dtype = dtype_of(last.view.element);
+      for (int k = 0; k < ins; ++k) call.in[k] = &in[k].view;
+      call.ins = ins;
+      call.out[0] = &to;
+      call.axis = axis;
+      run(call);
     });
     return y.take();
   }

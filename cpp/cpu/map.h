@@ -1,5 +1,5 @@
-// y[i] = f(x[i], ...) over contiguous elements. Two vectors are kept in flight. The partial last vector goes through a buffer and then
-// the same path as the others, so a result never depends on where its element sits.
+// out[i] = f(in[i], ...) over contiguous elements, two vectors at a time. What does not fill two vectors goes through a buffer and then
+// the very same code as the rest, so a result never depends on where its element sits, and each op is there once in the object file.
 #pragma once
 #include "../../kernels/abi.h"
 #include "../../kernels/list.h"
@@ -11,78 +11,77 @@ DLK_BEGIN
 template <class F, class T>
 struct map_loop {
   using V = lanes<T>;
-  using In0 = kept_t<F::wide_first, T>;
-  using Out = kept_t<F::wide_result, T>;
-  static constexpr int width = lane<V>::size;
+  static constexpr int width = lane<V>::size, step = 2 * width;
 
   const F f;
-  const MapArgs a;  // a copy: what is stored to y cannot change it, so its pointers stay in registers
-  Out* const y;
+  const MapArgs a;  // a copy: what is stored to the outputs cannot change it, so its pointers stay in registers
 
-  // The op at elements i, i + 1, ...; random ops are told the words that belong to them.
-  DLK_FN V apply(const V* x, std::int64_t i) const {
-    if constexpr (F::random) {
-      return f(x, random_words<V>(a.seed, a.offset, std::uint64_t(a.first + i), iota<V>()));
-    } else {
-      (void)i;
-      return f(x);
+  // Elements before the first one at which every output is aligned to a register; -1 if there is none.
+  DLK_FN std::int64_t lead() const {
+    constexpr std::uintptr_t line = sizeof(packed_t<V, T>);
+    const std::uintptr_t past = reinterpret_cast<std::uintptr_t>(a.out[0]) % line;
+    for (int k = 1; k < F::outs; ++k) {
+      if (reinterpret_cast<std::uintptr_t>(a.out[k]) % line != past) return -1;
     }
+    if (past % sizeof(T) != 0) return -1;
+    return past == 0 ? 0 : std::int64_t((line - past) / sizeof(T));
   }
 
-  template <class L>
-  DLK_FN void load_each(V* x, L load_from) const {
-    x[0] = load_from(static_cast<const In0*>(a.in[0]));
-    for (int k = 1; k < F::ins; ++k) x[k] = load_from(static_cast<const T*>(a.in[k]));
-  }
-
-  // `vectors` whole vectors at i: all loads, then all stores, so that they overlap even when y is an input
-  template <int vectors, bool past_cache>
-  DLK_FN void whole(std::int64_t i) const {
-    V r[vectors];
-    for (int u = 0; u < vectors; ++u) {
+  // `step` elements: all loads, then all stores, so that they overlap even when an output is an input. index: of the first in the array;
+  // random ops are told the words that belong to their elements.
+  DLK_FN void whole(const T* const* from, T* const* to, std::int64_t index, bool past_cache) const {
+    V r[2][F::outs];
+    for (int u = 0; u < 2; ++u) {
       V x[F::ins];
-      load_each(x, [&](auto* p) { return load<V>(p + i + u * width); });
-      r[u] = apply(x, i + u * width);
-    }
-    for (int u = 0; u < vectors; ++u) {
-      if constexpr (past_cache) {
-        stream(y + i + u * width, r[u]);
+      for (int k = 0; k < F::ins; ++k) x[k] = load<V>(from[k] + u * width);
+      if constexpr (F::random) {
+        f(x, r[u], random_words<V>(a.seed, a.offset, std::uint64_t(index + u * width), iota<V>()));
       } else {
-        store(y + i + u * width, r[u]);
+        f(x, r[u]);
+      }
+    }
+    for (int u = 0; u < 2; ++u) {
+      for (int k = 0; k < F::outs; ++k) {
+        if (past_cache) {
+          stream(to[k] + u * width, r[u][k]);
+        } else {
+          store(to[k] + u * width, r[u][k]);
+        }
       }
     }
   }
 
-  DLK_FN void partial(std::int64_t i, std::int64_t n) const {
-    V x[F::ins];
-    load_each(x, [&](auto* p) { return load_n<V>(p + i, n); });
-    store_n(y + i, apply(x, i), n);
-  }
-
-  template <bool past_cache>
-  DLK_FN void span(std::int64_t i, std::int64_t n) const {
-    for (; i + 2 * width <= n; i += 2 * width) whole<2, past_cache>(i);
-    for (; i + width <= n; i += width) whole<1, past_cache>(i);
-    if (i < n) partial(i, n - i);
+  DLK_FN void run() const {
+    std::int64_t head = a.stream ? lead() : -1;
+    const bool streams = head >= 0;
+    std::int64_t count = 0;
+    for (std::int64_t i = 0; i < a.n; i += count) {
+      T in_tile[F::ins][step], out_tile[F::outs][step];
+      const T* from[F::ins];
+      T* to[F::outs];
+      count = a.n - i < step ? a.n - i : step;
+      if (head > 0 && head < count) count = head;
+      head = 0;
+      const bool full = count == step;
+      for (int k = 0; k < F::ins; ++k) {
+        from[k] = static_cast<const T*>(a.in[k]) + i;
+        if (!full) {
+          copy_n(in_tile[k], from[k], count, step);
+          from[k] = in_tile[k];
+        }
+      }
+      for (int k = 0; k < F::outs; ++k) to[k] = full ? static_cast<T*>(a.out[k]) + i : out_tile[k];
+      whole(from, to, a.first + i, full && streams);
+      if (full) continue;
+      for (int k = 0; k < F::outs; ++k) copy_n(static_cast<T*>(a.out[k]) + i, out_tile[k], count, count);
+    }
+    if (streams) stream_fence();
   }
 };
 
 template <class F, class T>
 int map(const MapArgs& a) {
-  using L = map_loop<F, T>;
-  using Out = typename L::Out;
-  const L loop{F(a.params), a, static_cast<Out*>(a.out)};
-  constexpr std::uintptr_t line = sizeof(packed_t<typename L::V, Out>);
-  const std::uintptr_t past = reinterpret_cast<std::uintptr_t>(a.out) % line;
-  if (a.stream && past % sizeof(Out) == 0) {
-    const std::int64_t lead = past == 0 ? 0 : std::int64_t((line - past) / sizeof(Out));
-    const std::int64_t head = lead < a.n ? lead : a.n;
-    if (head > 0) loop.partial(0, head);
-    loop.template span<true>(head, a.n);
-    stream_fence();
-  } else {
-    loop.template span<false>(0, a.n);
-  }
+  map_loop<F, T>{F(a.params), a}.run();
   return 0;
 }
 
@@ -90,8 +89,13 @@ template <class L>
 struct map_table;
 template <class... F>
 struct map_table<list<F...>> {
-  static constexpr Entry<MapArgs> rows[] = {
-      {F::name, F::pass, F::ins, F::count, {map<F, f32>, map<F, f64>, map<F, f16>, map<F, bf16>}}...};
+  static constexpr Entry<MapArgs> rows[] = {{F::name,
+                                             F::pass,
+                                             F::ins,
+                                             F::outs,
+                                             F::count,
+                                             F::random ? dlk::random_words : nothing_more,
+                                             {map<F, f32>, map<F, f64>, map<F, f16>, map<F, bf16>}}...};
 };
 
 DLK_END

@@ -1,72 +1,134 @@
 // Sums over a whole array in canonical order, one partial sum per block, with the gradient written in the same pass where it is wanted.
 // Also the sum of the partial sums (the next level of the same rule), and the scan of class ids that a classification loss begins with.
 #pragma once
+#include "../../kernels/ops/op.h"
 #include "canonical.h"
 
 DLK_BEGIN
 
-// A loss of two inputs. past_cache: the gradient is streamed (its address is then aligned).
-template <class Op, class T, bool with_grad, bool past_cache>
+// A block at a time. What does not fill a vector goes through buffers and then the same code as the rest.
+template <class Op, class T, bool with_grad>
 struct loss_loop {
   using V = lanes<T>;
   using S = compute_t<T>;
-  static constexpr int width = lane<V>::size;
+  static constexpr int width = lane<V>::size, accumulators = kLanes / width, outs = with_grad ? Op::outs : 0;
 
   const Op op;
-  const T* p;
-  const T* t;
-  T* dx;
-  V g;
+  const ReduceArgs a;
+  const S over;  // the upstream gradient of all elements, or 1, divided
+  const bool streams;
 
-  DLK_FN V whole(std::int64_t i) const {
-    const V a = load<V>(p + i), b = load<V>(t + i);
-    if constexpr (with_grad && past_cache) stream(dx + i, op.grad(g, a, b));
-    if constexpr (with_grad && !past_cache) store(dx + i, op.grad(g, a, b));
-    return op(a, b);
+  // What one vector of elements reads and writes.
+  struct place {
+    const T* in[Op::ins];
+    const T* weight;
+    const S* upstream;
+    T* out[Op::outs];
+    S* value;
+  };
+
+  DLK_FN loss_loop(const ReduceArgs& args)
+      : op(args.params),
+        a(args),
+        over((per_element() || args.upstream == nullptr ? S(1) : *static_cast<const S*>(args.upstream)) /
+             divisor<S>(args)),
+        streams(with_grad && args.stream && aligned()) {}
+
+  DLK_FN bool per_element() const { return a.upstream != nullptr && a.upstream_step != 0; }
+  DLK_FN bool absent(int k) const { return k >= required_inputs<Op>(0) && a.in[k] == nullptr; }
+  DLK_FN bool aligned() const {
+    std::uintptr_t past = 0;
+    for (int k = 0; k < outs; ++k) past |= reinterpret_cast<std::uintptr_t>(a.out[k]);
+    return past % sizeof(packed_t<V, T>) == 0;
   }
-  DLK_FN V partial(std::int64_t i, std::int64_t n) const {
-    const V a = load_n<V>(p + i, n), b = load_n<V>(t + i, n);
-    if constexpr (with_grad) store_n(dx + i, op.grad(g, a, b), n);
-    return keep_n(op(a, b), n, V(-0.0));
+
+  DLK_FN place at(std::int64_t i) const {
+    place p;
+    for (int k = 0; k < Op::ins; ++k) p.in[k] = absent(k) ? nullptr : static_cast<const T*>(a.in[k]) + i;
+    p.weight = a.weight == nullptr ? nullptr : static_cast<const T*>(a.weight) + i;
+    p.upstream = per_element() ? static_cast<const S*>(a.upstream) + i : nullptr;
+    for (int k = 0; k < outs; ++k) p.out[k] = static_cast<T*>(a.out[k]) + i;
+    p.value = a.value == nullptr ? nullptr : static_cast<S*>(a.value) + i;
+    return p;
   }
+
+  DLK_FN V whole(const place& p, bool past_cache) const {
+    V x[Op::ins];
+    for (int k = 0; k < Op::ins; ++k) x[k] = absent(k) ? V(1) : load<V>(p.in[k]);
+    V v = op(x);
+    V w = V(1);
+    if (p.weight != nullptr) {
+      w = load<V>(p.weight);
+      v = select(w == V(0), V(0), v * w);
+    }
+    if constexpr (with_grad) {
+      V g = V(over), r[Op::outs];
+      if (p.upstream != nullptr) g = load<V>(p.upstream) * g;
+      if (p.weight != nullptr) g = g * w;
+      op.grad(g, x, r);
+      for (int k = 0; k < outs; ++k) {
+        if (p.weight != nullptr) r[k] = select(w == V(0), V(0), r[k]);
+        if (past_cache) {
+          stream(p.out[k], r[k]);
+        } else {
+          store(p.out[k], r[k]);
+        }
+      }
+    }
+    if (p.value != nullptr) store(p.value, v);
+    return v;
+  }
+
   DLK_FN S block(std::int64_t first, std::int64_t n) const {
-    constexpr int accumulators = kLanes / width;
     V acc[accumulators];
-    const int used = int((n + width - 1) / width < accumulators ? (n + width - 1) / width : accumulators);
-    std::int64_t i = 0;
-    for (int k = 0; k < used; ++k, i += width) acc[k] = n - i < width ? partial(first + i, n - i) : whole(first + i);
-    for (; i + kLanes <= n; i += kLanes) {
-      for (int k = 0; k < accumulators; ++k) acc[k] = acc[k] + whole(first + i + k * width);
-    }
-    for (; i < n; i += width) {
+    for (std::int64_t i = 0; i < n; i += width) {
+      T in_tile[Op::ins][width], weight_tile[width], out_tile[Op::outs][width];
+      S upstream_tile[width], value_tile[width];
+      const std::int64_t count = n - i < width ? n - i : width;
+      const place real = at(first + i);
+      place p = real;
+      const bool full = count == width;
+      if (!full) {
+        for (int k = 0; k < Op::ins; ++k) {
+          if (absent(k)) continue;
+          copy_n(in_tile[k], real.in[k], count, width);
+          p.in[k] = in_tile[k];
+        }
+        if (real.weight != nullptr) {
+          copy_n(weight_tile, real.weight, count, width);
+          p.weight = weight_tile;
+        }
+        if (real.upstream != nullptr) {
+          copy_n(upstream_tile, real.upstream, count, width);
+          p.upstream = upstream_tile;
+        }
+        for (int k = 0; k < outs; ++k) p.out[k] = out_tile[k];
+        if (real.value != nullptr) p.value = value_tile;
+      }
+      V v = whole(p, full && streams);
+      if (!full) {
+        for (int k = 0; k < outs; ++k) copy_n(real.out[k], out_tile[k], count, count);
+        if (real.value != nullptr) copy_n(real.value, value_tile, count, count);
+        v = keep_n(v, count, V(-0.0));
+      }
       V& lane = acc[i / width % accumulators];
-      lane = lane + (n - i < width ? partial(first + i, n - i) : whole(first + i));
+      lane = i < kLanes ? v : lane + v;
     }
-    return fold(acc, used);
+    return fold(acc, int((n + width - 1) / width < accumulators ? (n + width - 1) / width : accumulators));
   }
-  DLK_FN void blocks(std::int64_t n, S* out) const {
-    for (std::int64_t i = 0; i < n; i += kBlock) out[i / kBlock] = block(i, n - i < kBlock ? n - i : kBlock);
+
+  DLK_FN void run() const {
+    for (std::int64_t i = 0; i < a.n; i += kBlock) {
+      const S sum = block(i, a.n - i < kBlock ? a.n - i : kBlock);
+      if (a.partial != nullptr) static_cast<S*>(a.partial)[i / kBlock] = sum;
+    }
+    if (streams) stream_fence();
   }
 };
 
-template <class Op, class T>
+template <class Op, class T, bool with_grad>
 int reduce(const ReduceArgs& a) {
-  using S = compute_t<T>;
-  using V = lanes<T>;
-  const Op op(a.params);
-  const T* p = static_cast<const T*>(a.in[0]);
-  const T* t = static_cast<const T*>(a.in[1]);
-  T* dx = static_cast<T*>(a.out);
-  S* partial = static_cast<S*>(a.partial);
-  const V g = V((a.upstream == nullptr ? S(1) : *static_cast<const S*>(a.upstream)) / divisor<S>(a));
-  if (dx == nullptr) {
-    loss_loop<Op, T, false, false>{op, p, t, dx, g}.blocks(a.n, partial);
-  } else if (a.stream && reinterpret_cast<std::uintptr_t>(dx) % sizeof(packed_t<V, T>) == 0) {
-    loss_loop<Op, T, true, true>{op, p, t, dx, g}.blocks(a.n, partial);
-    stream_fence();
-  } else {
-    loss_loop<Op, T, true, false>{op, p, t, dx, g}.blocks(a.n, partial);
-  }
+  loss_loop<Op, T, with_grad>(a).run();
   return 0;
 }
 
@@ -133,16 +195,28 @@ int labels(const LabelArgs& a) {
   return 0;
 }
 
+template <class Op, bool with_grad>
+inline constexpr Entry<ReduceArgs> loss_row = {
+    Op::name,
+    with_grad ? "grad" : "",
+    Op::ins,
+    with_grad ? Op::outs : 0,
+    Op::count,
+    more_operands,
+    {reduce<Op, f32, with_grad>, reduce<Op, f64, with_grad>, reduce<Op, f16, with_grad>, reduce<Op, bf16, with_grad>}};
+
 template <class L>
 struct reduce_table;
 template <class... Op>
 struct reduce_table<list<Op...>> {
-  static constexpr Entry<ReduceArgs> rows[] = {
-      {"sum", "", 1, 0, {sum<f32>, sum<f64>, sum<f32>, sum<f32>}},
-      {Op::name, "", 2, Op::count, {reduce<Op, f32>, reduce<Op, f64>, reduce<Op, f16>, reduce<Op, bf16>}}...};
+  static constexpr int size = 1 + 2 * list<Op...>::size;
+  static constexpr Entry<ReduceArgs> rows[size] = {
+      {"sum", "", 1, 0, 0, more_operands, {sum<f32>, sum<f64>, sum<f32>, sum<f32>}},
+      loss_row<Op, false>...,
+      loss_row<Op, true>...};
 };
 
 inline constexpr Entry<LabelArgs> label_rows[] = {
-    {"labels", "", 1, 0, {labels<f32>, labels<f64>, labels<f16>, labels<bf16>}}};
+    {"labels", "", 1, 0, 0, more_operands, {labels<f32>, labels<f64>, labels<f16>, labels<bf16>}}};
 
 DLK_END

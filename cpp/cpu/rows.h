@@ -1,6 +1,8 @@
-// Row-wise ops: the maximum, the canonical sums of the terms, the row's scalars, then the output. A row is read from memory once: it is
+// Row-wise ops: the maximum, the canonical sums of the terms, the row's scalars, then the outputs. A row is read from memory once: it is
 // still in cache when it is read again, and a row of one block keeps its first term (an exponential, as a rule) in a buffer.
 #pragma once
+#include "../../kernels/ops/row_op.h"
+#include "../../kernels/philox.h"
 #include "canonical.h"
 
 DLK_BEGIN
@@ -9,44 +11,84 @@ template <class Op, class T>
 struct row_loop {
   using V = lanes<T>;
   using S = compute_t<T>;
-  using Row = ops::row_of<S, Op::sums>;
+  using X = ops::cells<Op, V>;
+  using Row = ops::row_of<Op, S>;
   static constexpr int width = lane<V>::size;
   static constexpr int accumulators = kLanes / width;
+  static constexpr int no_label = -1;
 
   const Op op;
-  const RowArgs& a;
-  const T* in[Op::ins];  // this row
-  S kept[kBlock];        // its first term, for rows of one block
+  const RowArgs a;
+  const T* in[ops::at_least_one(Op::ins)];  // of this row
+  T* out[ops::at_least_one(Op::outs)];      // of this row; out[0] is null if only values are wanted
+  std::int64_t row_index;                   // of this row in the whole array
+  std::int64_t label;                       // of this row; no_label if it has none
+  S kept[Op::keeps_term ? kBlock : 1];      // its first term, for rows of one block
 
   DLK_FN row_loop(const RowArgs& args) : op(args.params), a(args) {}
 
-  template <class L>
-  DLK_FN void load_each(V* x, L load_from) const {
-    for (int k = 0; k < Op::ins; ++k) x[k] = load_from(in[k]);
-  }
-  // weights of columns i, i + 1, ...
-  DLK_FN V weight(std::int64_t i, std::int64_t n) const {
-    if (a.weight == nullptr) return V(1);
-    const T* w = static_cast<const T*>(a.weight) + i;
-    return n == width ? load<V>(w) : load_n<V>(w, n);
-  }
-  DLK_FN void load_at(V* x, std::int64_t i, std::int64_t n) const {
-    if (n == width) {
-      load_each(x, [&](auto* p) { return load<V>(p + i); });
-    } else {
-      load_each(x, [&](auto* p) { return load_n<V>(p + i, n); });
+  // --- what belongs to n elements from column i on; n is less than the width at the row's end only
+
+  DLK_FN V element(const T* p, std::int64_t n) const { return n == width ? load<V>(p) : load_n<V>(p, n); }
+
+  DLK_FN X at(std::int64_t i, std::int64_t n) const {
+    X x;
+    for (int k = 0; k < Op::ins; ++k) x.in[k] = element(in[k] + i, n);
+    for (int k = 0; k < Op::columns; ++k) {
+      x.col[k] = a.column[k] == nullptr ? V(1 - k) : element(static_cast<const T*>(a.column[k]) + i, n);
     }
+    if constexpr (Op::one_hot) x.hot = hot(i);
+    if constexpr (Op::random) {
+      x.word = random_words<V>(a.seed, a.offset, std::uint64_t(row_index * a.cols + i), iota<V>());
+    }
+    return x;
   }
+  DLK_FN V hot(std::int64_t i) const {
+    using U = uint_t<V>;
+    using W = scalar_t<V>;
+    const std::int64_t at = label - i;
+    const bool here = at >= 0 && at < width;
+    return select(iota<V>() == U(decltype(bits(W()))(here ? at : width)), V(1), V(0));
+  }
+
+  // One element, as a register of its own: what must be known before anything is written, since an output may be an input.
+  DLK_FN S one(const void* p, std::int64_t i) const {
+    T v;
+    std::memcpy(&v, static_cast<const T*>(p) + i, sizeof v);
+    return to_compute(v);
+  }
+  DLK_FN S output_one(std::int64_t i, const Row& row) const {
+    ops::cells<Op, S> x;
+    for (int k = 0; k < Op::ins; ++k) x.in[k] = one(in[k], i);
+    for (int k = 0; k < Op::columns; ++k) x.col[k] = a.column[k] == nullptr ? S(1 - k) : one(a.column[k], i);
+    x.hot = i == label ? S(1) : S(0);
+    if constexpr (Op::keeps_term) {
+      S t[ops::at_least_one(Op::sums)];
+      op.template terms<0>(x, row, t);
+      x.kept = t[0];
+    }
+    S r[ops::at_least_one(Op::outs)], c[ops::at_least_one(Op::column_sums)];
+    op.outputs(x, row, r, c);
+    return r[0];
+  }
+
+  // --- passes over the row
 
   DLK_FN S maximum() const {
     const V lowest = V(-__builtin_inf());
     V m[4] = {lowest, lowest, lowest, lowest};
     std::int64_t i = 0;
-    for (; i + 4 * width <= a.cols; i += 4 * width) {
-      for (int u = 0; u < 4; ++u) m[u] = max(m[u], load<V>(in[0] + i + u * width));
+    if constexpr (!Op::skips_label) {
+      for (; i + 4 * width <= a.cols; i += 4 * width) {
+        for (int u = 0; u < 4; ++u) m[u] = max(m[u], load<V>(in[0] + i + u * width));
+      }
     }
-    for (; i + width <= a.cols; i += width) m[0] = max(m[0], load<V>(in[0] + i));
-    if (i < a.cols) m[0] = max(m[0], keep_n(load_n<V>(in[0] + i, a.cols - i), a.cols - i, lowest));
+    for (; i < a.cols; i += width) {
+      const std::int64_t n = a.cols - i < width ? a.cols - i : width;
+      V v = element(in[0] + i, n);
+      if constexpr (Op::skips_label) v = select(hot(i) == V(1), lowest, v);
+      m[0] = max(m[0], n == width ? v : keep_n(v, n, lowest));
+    }
     S b[width];
     store(b, max(max(m[0], m[1]), max(m[2], m[3])));
     for (int w = width / 2; w >= 1; w /= 2) {
@@ -54,130 +96,170 @@ struct row_loop {
     }
     return b[0];
   }
-
-  // One register of terms at column i of the row; t[0] also goes to `keep` (may be null).
-  DLK_FN void terms_at(std::int64_t i, std::int64_t n, const Row& row, S* keep, V* t) const {
-    V x[Op::ins];
-    load_at(x, i, n);
-    op.terms(x, weight(i, n), row, t);
-    if (keep != nullptr) store(keep + i, t[0]);
-    if (n < width) {
-      for (int k = 0; k < Op::sums; ++k) t[k] = keep_n(t[k], n, V(-0.0));
+  // The lowest column that attains the maximum; no_label if there is none (NaN).
+  DLK_FN std::int64_t column_of_max(S max) const {
+    for (std::int64_t i = 0; i < a.cols; ++i) {
+      if (!(Op::skips_label && i == label) && one(in[0], i) == max) return i;
     }
+    return no_label;
   }
 
-  DLK_FN void block(std::int64_t first, std::int64_t n, const Row& row, S* keep, S* sum) const {
-    V acc[Op::sums][accumulators], t[Op::sums];
-    std::int64_t i = 0;
-    int used = 0;
-    for (; used < accumulators && i < n; i += width, ++used) {
-      terms_at(first + i, n - i < width ? n - i : width, row, keep, t);
-      for (int k = 0; k < Op::sums; ++k) acc[k][used] = t[k];
-    }
-    while (i + width <= n) {
-      for (int lane = 0; lane < accumulators && i + width <= n; ++lane, i += width) {
-        terms_at(first + i, width, row, keep, t);
-        for (int k = 0; k < Op::sums; ++k) acc[k][lane] = acc[k][lane] + t[k];
+  template <int phase>
+  DLK_FN void block(std::int64_t first, std::int64_t columns, const Row& row, S* keep, S* sum) const {
+    V acc[Op::sums][accumulators];
+    for (std::int64_t i = 0; i < columns; i += width) {
+      const std::int64_t n = columns - i < width ? columns - i : width;
+      V t[Op::sums];
+      op.template terms<phase>(at(first + i, n), row, t);
+      if (keep != nullptr) store(keep + i, t[0]);
+      const int k = int(i / width % accumulators);
+      for (int j = 0; j < Op::sums; ++j) {
+        if (n < width) t[j] = keep_n(t[j], n, V(-0.0));
+        acc[j][k] = i < kLanes ? t[j] : acc[j][k] + t[j];
       }
     }
-    if (i < n) {
-      terms_at(first + i, n - i, row, keep, t);
-      const int lane = int(i / width % accumulators);
-      for (int k = 0; k < Op::sums; ++k) acc[k][lane] = acc[k][lane] + t[k];
-    }
-    for (int k = 0; k < Op::sums; ++k) sum[k] = fold(acc[k], used);
+    const std::int64_t vectors = (columns + width - 1) / width;
+    for (int j = 0; j < Op::sums; ++j) sum[j] = fold(acc[j], int(vectors < accumulators ? vectors : accumulators));
   }
 
+  template <int phase>
   DLK_FN void sums(Row& row) {
     if (a.cols <= kBlock) {
-      block(0, a.cols, row, Op::keeps_term && a.out != nullptr ? kept : nullptr, row.sum);
+      block<phase>(0, a.cols, row, Op::keeps_term && phase == 0 && out[0] != nullptr ? kept : nullptr, row.sum);
       return;
     }
     tree<S> above[Op::sums];
     for (std::int64_t i = 0; i < a.cols; i += kBlock) {
       S s[Op::sums];
-      block(i, a.cols - i < kBlock ? a.cols - i : kBlock, row, nullptr, s);
+      block<phase>(i, a.cols - i < kBlock ? a.cols - i : kBlock, row, nullptr, s);
       for (int k = 0; k < Op::sums; ++k) above[k].push(s[k]);
     }
     for (int k = 0; k < Op::sums; ++k) row.sum[k] = above[k].total();
   }
 
-  DLK_FN V output_at(std::int64_t i, std::int64_t n, const Row& row) const {
-    V x[Op::ins], t[Op::sums];
-    load_at(x, i, n);
-    const V w = weight(i, n);
-    if constexpr (!Op::keeps_term) {
-      t[0] = V(0);
-    } else if (a.cols <= kBlock) {
-      t[0] = load<V>(kept + i);
-    } else {
-      op.terms(x, w, row, t);
+  template <int phase>
+  DLK_FN void run_phases(Row& row) {
+    if constexpr (phase < Op::phases) {
+      if constexpr (Op::sums > 0) sums<phase>(row);
+      op.template finish<phase>(row);
+      if constexpr (phase == 0 && Op::iterates) {
+        while (op.again(row)) {
+          sums<0>(row);
+          op.template finish<0>(row);
+        }
+      }
+      run_phases<phase + 1>(row);
     }
-    return op(x, w, t[0], row);
   }
 
-  DLK_FN void outputs(T* y, const Row& row) const {
-    std::int64_t i = 0;
-    for (; i + width <= a.cols; i += width) store(y + i, output_at(i, width, row));
-    if (i < a.cols) store_n(y + i, output_at(i, a.cols - i, row), a.cols - i);
+  // r: the row's place in this call, which begins a block of rows
+  DLK_FN void write(std::int64_t r, const Row& row) const {
+    S* total[ops::at_least_one(Op::column_sums)];
+    for (int k = 0; k < Op::column_sums; ++k) {
+      total[k] = a.column_sum[k] == nullptr ? nullptr : static_cast<S*>(a.column_sum[k]) + r / kRowBlock * a.cols;
+    }
+    for (std::int64_t i = 0; i < a.cols; i += width) {
+      const std::int64_t n = a.cols - i < width ? a.cols - i : width;
+      X x = at(i, n);
+      if constexpr (Op::keeps_term) {
+        if (a.cols <= kBlock) {
+          x.kept = load<V>(kept + i);
+        } else {
+          V t[Op::sums];
+          op.template terms<0>(x, row, t);
+          x.kept = t[0];
+        }
+      }
+      V y[ops::at_least_one(Op::outs)], c[ops::at_least_one(Op::column_sums)];
+      op.outputs(x, row, y, c);
+      for (int k = 0; k < Op::outs; ++k) {
+        if (n == width) {
+          store(out[k] + i, y[k]);
+        } else {
+          store_n(out[k] + i, y[k], n);
+        }
+      }
+      for (int k = 0; k < Op::column_sums; ++k) {
+        if (total[k] == nullptr) continue;
+        if (n == width) {
+          store(total[k] + i, r % kRowBlock == 0 ? c[k] : load<V>(total[k] + i) + c[k]);
+        } else {
+          store_n(total[k] + i, r % kRowBlock == 0 ? c[k] : load_n<V>(total[k] + i, n) + c[k], n);
+        }
+      }
+    }
   }
 
-  DLK_FN std::int64_t label(std::int64_t r) const {
-    return a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[r]
-                              : static_cast<const std::int32_t*>(a.label)[r];
+  DLK_FN void zero() const {
+    for (int k = 0; k < Op::outs; ++k) {
+      for (std::int64_t i = 0; i < a.cols; i += width) {
+        store_n(out[k] + i, V(0), a.cols - i < width ? a.cols - i : width);
+      }
+    }
   }
-  // the gradient that flows into row r
-  DLK_FN S upstream(std::int64_t r) const {
-    S g = S(1);
-    if (a.upstream != nullptr) g = static_cast<const S*>(a.upstream)[r * a.upstream_step];
-    return g / divisor<S>(a);
-  }
-  DLK_FN S element(const T* p) const {
-    T v;
-    std::memcpy(&v, p, sizeof v);
-    return to_compute(v);
+
+  DLK_FN void begin(std::int64_t r, Row& row) {
+    for (int k = 0; k < Op::ins; ++k) in[k] = static_cast<const T*>(a.in[k]) + r * a.in_step[k];
+    out[0] = nullptr;
+    for (int k = 0; k < Op::outs; ++k) {
+      out[k] = a.out[k] == nullptr ? nullptr : static_cast<T*>(a.out[k]) + r * a.out_step[k];
+    }
+    row_index = a.first + r;
+    row.cols = S(a.cols);
+    for (int k = 0; k < Op::scalars; ++k) {
+      const S* const scalar = static_cast<const S*>(a.scalar[k]);
+      row.scalar[k] = scalar == nullptr ? S(1) : scalar[row_index / a.scalar_div[k] % a.scalar_mod[k]];
+    }
+    label = no_label;
+    if constexpr (Op::labelled) {
+      label = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[r]
+                                 : static_cast<const std::int32_t*>(a.label)[r];
+    }
+    if constexpr (Op::loss) {
+      S g = S(1);
+      if (a.upstream != nullptr) g = static_cast<const S*>(a.upstream)[r * a.upstream_step];
+      row.upstream = g / divisor<S>(a);
+    }
   }
 
   DLK_FN void run(std::int64_t r) {
-    for (int k = 0; k < Op::ins; ++k) in[k] = static_cast<const T*>(a.in[k]) + r * a.in_step[k];
-    T* const y = a.out == nullptr ? nullptr : static_cast<T*>(a.out) + r * a.out_step;
-    S* const value = a.value == nullptr ? nullptr : static_cast<S*>(a.value) + r;
+    constexpr int values = Op::values + (Op::loss ? 1 : 0);
     Row row;
-    std::int64_t target = 0;
-    if constexpr (Op::labelled) {
-      target = label(r);
-      if (target == a.ignore) {
-        if (value != nullptr) *value = S(0);
-        for (std::int64_t i = 0; y != nullptr && i < a.cols; ++i) y[i] = to_storage<T>(S(0));
+    begin(r, row);
+    const bool ignored = Op::labelled && label == a.ignore;
+    if (!ignored) {
+      if constexpr (Op::labelled) {
+        row.label_x = one(in[0], label);
+        row.label_weight = a.column[0] == nullptr ? S(1) : one(a.column[0], label);
+      }
+      if constexpr (Op::needs_max) row.max = maximum();
+      op.start(row);
+      run_phases<0>(row);
+    }
+    for (int k = 0; k < values; ++k) {
+      if (a.value[k] != nullptr) static_cast<S*>(a.value[k])[r] = ignored ? S(0) : row.value[k];
+    }
+    if constexpr (Op::outs > 0 || Op::column_sums > 0) {
+      if (Op::outs > 0 && out[0] == nullptr) return;
+      if (ignored) {
+        zero();
         return;
       }
-    }
-    if constexpr (Op::needs_max) row.max = maximum();
-    sums(row);
-    if constexpr (Op::loss) {
-      ops::label_of<S> of{S(0), S(1)};
-      if constexpr (Op::labelled) {
-        of.x = element(in[0] + target);
-        if (a.weight != nullptr) of.weight = element(static_cast<const T*>(a.weight) + target);
+      // Corrected before the one rounding to storage, from the inputs and not from the stored output: an output may be an input.
+      std::int64_t spot[2] = {no_label, no_label};
+      T right[2];
+      if constexpr (Op::corrects_label) {
+        spot[0] = label;
+        right[0] = to_storage<T>(op.at_label(output_one(label, row), row));
       }
-      row.upstream = upstream(r);
-      const S v = op.finish(row, of);
-      if (value != nullptr) *value = v;
-    } else {
-      op.finish(row);
-    }
-    if (y == nullptr) return;
-    if constexpr (Op::labelled) {
-      // Corrected before the one rounding to storage, from the logit and not from the stored output: y may be the input.
-      S x[Op::ins], t[Op::sums];
-      for (int k = 0; k < Op::ins; ++k) x[k] = element(in[k] + target);
-      const S w = a.weight == nullptr ? S(1) : element(static_cast<const T*>(a.weight) + target);
-      op.terms(x, w, row, t);
-      const T right = to_storage<T>(op.at_label(op(x, w, t[0], row), row));
-      outputs(y, row);
-      std::memcpy(y + target, &right, sizeof right);
-    } else {
-      outputs(y, row);
+      if constexpr (Op::marks_max) {
+        spot[1] = column_of_max(row.max);
+        if (spot[1] != no_label) right[1] = to_storage<T>(op.at_max(output_one(spot[1], row), row));
+      }
+      write(r, row);
+      for (int k = 0; k < 2; ++k) {
+        if (spot[k] != no_label) std::memcpy(static_cast<void*>(out[0] + spot[k]), &right[k], sizeof(T));
+      }
     }
   }
 };
@@ -196,7 +278,9 @@ struct row_table<list<Op...>> {
   static constexpr Entry<RowArgs> rows[] = {{Op::name,
                                              Op::pass,
                                              Op::ins,
+                                             Op::outs,
                                              Op::count,
+                                             ops::needs_of<Op>(),
                                              {dlk::DLK_TARGET::rows<Op, f32>, dlk::DLK_TARGET::rows<Op, f64>,
                                               dlk::DLK_TARGET::rows<Op, f16>, dlk::DLK_TARGET::rows<Op, bf16>}}...};
 };

@@ -54,7 +54,13 @@ struct update_table;
 template <class... Op>
 struct update_table<list<Op...>> {
   static constexpr Entry<UpdateArgs> rows[] = {
-      {Op::name, "", Op::states, Op::count, {update<Op, f32>, update<Op, f64>, update<Op, f16>, update<Op, bf16>}}...};
+      {Op::name,
+       "",
+       Op::states,
+       1,
+       Op::count,
+       more_operands,
+       {update<Op, f32>, update<Op, f64>, update<Op, f16>, update<Op, bf16>}}...};
 };
 
 DLK_END

@@ -1,4 +1,4 @@
-// y[i] = f(x[i], ...) over contiguous elements, in packets of 16 bytes of the storage type. Every thread first issues the loads of several
+// out[i] = f(in[i], ...) over contiguous elements, in packets of 16 bytes of the storage type. Every thread first issues the loads of several
 // packets, then computes. Elements before the first 16-byte boundary and after the last packet go one by one; so does everything when
 // the arrays do not reach a boundary at the same element.
 #pragma once
@@ -36,69 +36,63 @@ DLK_DEVICE void consecutive_words(std::uint32_t (&word)[many], std::uint64_t see
 template <class F, class T>
 struct map_span {
   using S = compute_t<T>;
-  using In0 = kept_t<F::wide_first, T>;
-  using Out = kept_t<F::wide_result, T>;
   static constexpr int P = kPacket<T>;
 
   F f;
-  const void* in[F::ins];
-  Out* y;
+  const T* in[F::ins];
+  T* out[F::outs];
   std::int64_t n, head, packets;  // elements; of them before the first packet; whole packets
   std::int64_t origin;            // index of element 0 in the whole array
   std::uint64_t seed, offset;
 
-  DLK_DEVICE const In0* first() const { return static_cast<const In0*>(in[0]); }
-  DLK_DEVICE const T* other(int k) const { return static_cast<const T*>(in[k]); }
-
   // The op at `many` elements from i on; random ops are told the words that belong to them.
   template <int many>
-  DLK_DEVICE void apply(S (&v)[many][F::ins], std::int64_t i, S (&r)[many]) const {
+  DLK_DEVICE void apply(S (&v)[many][F::ins], std::int64_t i, S (&r)[many][F::outs]) const {
     if constexpr (F::random) {
       std::uint32_t word[many];
       consecutive_words(word, seed, offset, std::uint64_t(origin + i));
 #pragma unroll
-      for (int e = 0; e < many; ++e) r[e] = f(v[e], uint_t<S>(word[e]));
+      for (int e = 0; e < many; ++e) f(v[e], r[e], uint_t<S>(word[e]));
     } else {
 #pragma unroll
-      for (int e = 0; e < many; ++e) r[e] = f(v[e]);
+      for (int e = 0; e < many; ++e) f(v[e], r[e]);
     }
   }
 
   // packets i, i + stride, ... : all loads, then all stores
   template <int many>
   DLK_DEVICE void whole(std::int64_t i, std::int64_t stride) const {
-    packet<In0, P> x0[many];
     packet<T, P> x[many][F::ins];
 #pragma unroll
     for (int u = 0; u < many; ++u) {
       const std::int64_t at = i + u * stride;
       if (at >= packets) break;
-      x0[u] = load_packet<P>(first() + head + at * P);
-      for (int k = 1; k < F::ins; ++k) x[u][k] = load_packet<P>(other(k) + head + at * P);
+      for (int k = 0; k < F::ins; ++k) x[u][k] = load_packet<P>(in[k] + head + at * P);
     }
 #pragma unroll
     for (int u = 0; u < many; ++u) {
       const std::int64_t at = i + u * stride;
       if (at >= packets) break;
-      S v[P][F::ins], r[P];
+      S v[P][F::ins], r[P][F::outs];
 #pragma unroll
       for (int e = 0; e < P; ++e) {
-        v[e][0] = to_compute(x0[u].v[e]);
-        for (int k = 1; k < F::ins; ++k) v[e][k] = to_compute(x[u][k].v[e]);
+        for (int k = 0; k < F::ins; ++k) v[e][k] = to_compute(x[u][k].v[e]);
       }
       apply(v, head + at * P, r);
-      packet<Out, P> out;
+      for (int k = 0; k < F::outs; ++k) {
+        packet<T, P> y;
 #pragma unroll
-      for (int e = 0; e < P; ++e) out.v[e] = to_storage<Out>(r[e]);
-      store_packet(y + head + at * P, out);
+        for (int e = 0; e < P; ++e) y.v[e] = to_storage<T>(r[e][k]);
+        store_packet(out[k] + head + at * P, y);
+      }
     }
   }
 
   DLK_DEVICE void one(std::int64_t i) const {
-    S v[1][F::ins] = {{to_compute(first()[i])}}, r[1];
-    for (int k = 1; k < F::ins; ++k) v[0][k] = to_compute(other(k)[i]);
+    S v[1][F::ins], r[1][F::outs];
+    for (int k = 0; k < F::ins; ++k) v[0][k] = to_compute(in[k][i]);
     apply(v, i, r);
-    y[i] = to_storage<Out>(r[0]);
+    for (int k = 0; k < F::outs; ++k) out[k][i] = to_storage<T>(r[0][k]);
   }
 };
 
@@ -118,12 +112,13 @@ template <class F, class T>
 int map(const MapArgs& a) {
   using Span = map_span<F, T>;
   if (a.n == 0) return 0;
-  typename Span::Out* const y = static_cast<typename Span::Out*>(a.out);
-  Span s{F(a.params), {}, y, a.n, lead(y), 0, a.first, a.seed, a.offset};
-  bool congruent = s.head <= a.n && aligned(y + s.head);
-  for (int k = 0; k < F::ins; ++k) s.in[k] = a.in[k];
-  congruent = congruent && aligned(static_cast<const typename Span::In0*>(a.in[0]) + s.head);
-  for (int k = 1; k < F::ins; ++k) congruent = congruent && aligned(static_cast<const T*>(a.in[k]) + s.head);
+  Span s{F(a.params), {}, {}, a.n, 0, 0, a.first, a.seed, a.offset};
+  for (int k = 0; k < F::ins; ++k) s.in[k] = static_cast<const T*>(a.in[k]);
+  for (int k = 0; k < F::outs; ++k) s.out[k] = static_cast<T*>(a.out[k]);
+  s.head = lead(s.out[0]);
+  bool congruent = s.head <= a.n;
+  for (int k = 0; k < F::ins; ++k) congruent = congruent && aligned(s.in[k] + s.head);
+  for (int k = 0; k < F::outs; ++k) congruent = congruent && aligned(s.out[k] + s.head);
   if (congruent) {
     s.packets = (a.n - s.head) / Span::P;
   } else {
@@ -140,8 +135,13 @@ template <class L>
 struct map_table;
 template <class... F>
 struct map_table<list<F...>> {
-  static constexpr Entry<MapArgs> rows[] = {
-      {F::name, F::pass, F::ins, F::count, {map<F, f32>, map<F, f64>, map<F, f16>, map<F, bf16>}}...};
+  static constexpr Entry<MapArgs> rows[] = {{F::name,
+                                             F::pass,
+                                             F::ins,
+                                             F::outs,
+                                             F::count,
+                                             F::random ? dlk::random_words : nothing_more,
+                                             {map<F, f32>, map<F, f64>, map<F, f16>, map<F, bf16>}}...};
 };
 
 DLK_END

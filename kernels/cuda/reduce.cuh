@@ -2,6 +2,7 @@
 // a warp owns a block. Also the sum of the partial sums (the next level of the same rule), and the scan of class ids that a
 // classification loss begins with. No atomics: the same bits from run to run, and the CPU's.
 #pragma once
+#include "../ops/op.h"
 #include "canonical.cuh"
 
 DLK_BEGIN
@@ -41,35 +42,68 @@ DLK_DEVICE void store_chunk(T* p, const T (&x)[kHeld], std::int64_t n) {
   }
 }
 
-// What is summed. A loss of two inputs, with its gradient if dx is not null ...
-template <class Op, class T>
+// What is summed. A loss, with its gradients in the same pass if they are wanted ...
+template <class Op, class T, bool with_grad>
 struct loss_terms {
   using S = compute_t<T>;
-  static constexpr int P = kPacket<T>;
+  static constexpr int P = kPacket<T>, outs = with_grad ? Op::outs : 0;
   Op op;
-  const T* p;
-  const T* t;
-  T* dx;
-  const void* upstream;
-  const void* divisor;
-  double count;
+  ReduceArgs a;
 
-  bool packets() const { return aligned(p) && aligned(t) && aligned(dx); }
+  DLK_DEVICE const T* in(int k) const { return static_cast<const T*>(a.in[k]); }
+  DLK_DEVICE const T* weight() const { return static_cast<const T*>(a.weight); }
+  DLK_DEVICE const S* upstream() const { return static_cast<const S*>(a.upstream); }
+  DLK_FN bool absent(int k) const { return k >= required_inputs<Op>(0) && a.in[k] == nullptr; }
+  DLK_DEVICE bool per_element() const { return a.upstream != nullptr && a.upstream_step != 0; }
+
+  bool packets() const {
+    bool all = aligned(static_cast<const T*>(a.weight));
+    for (int k = 0; k < Op::ins; ++k) all = all && aligned(static_cast<const T*>(a.in[k]));
+    for (int k = 0; k < outs; ++k) all = all && aligned(static_cast<const T*>(a.out[k]));
+    return all;
+  }
   DLK_DEVICE S flowing_in() const {
-    return (upstream == nullptr ? S(1) : *static_cast<const S*>(upstream)) / dlk::DLK_TARGET::divisor<S>(*this);
+    return (a.upstream == nullptr || per_element() ? S(1) : *upstream()) / divisor<S>(a);
   }
   // the terms of the chunk at i, which has n elements
   template <int Q>
   DLK_DEVICE void chunk(S (&v)[kHeld], std::int64_t i, std::int64_t n, S g) const {
-    T a[kHeld], b[kHeld], d[kHeld];
-    load_chunk<Q>(a, p + i, n);
-    load_chunk<Q>(b, t + i, n);
+    T x[Op::ins][kHeld], w[kHeld], d[Op::outs][kHeld];
+    S r[kHeld][Op::outs], of_this[kHeld];
 #pragma unroll
-    for (int r = 0; r < kHeld; ++r) v[r] = op(to_compute(a[r]), to_compute(b[r]));
-    if (dx == nullptr) return;
+    for (int k = 0; k < Op::ins; ++k) {
+      if (!absent(k)) load_chunk<Q>(x[k], in(k) + i, n);
+    }
+    if (a.weight != nullptr) load_chunk<Q>(w, weight() + i, n);
 #pragma unroll
-    for (int r = 0; r < kHeld; ++r) d[r] = to_storage<T>(op.grad(g, to_compute(a[r]), to_compute(b[r])));
-    store_chunk<Q>(dx + i, d, n);
+    for (int e = 0; e < kHeld; ++e) of_this[e] = g;
+    if (per_element()) {
+#pragma unroll
+      for (int e = 0; e < kHeld; ++e) {
+        const int at = lane_of<Q>(e, lane_id());
+        if (at < n) of_this[e] = upstream()[i + at] * g;
+      }
+    }
+#pragma unroll
+    for (int e = 0; e < kHeld; ++e) {
+      S c[Op::ins];
+      for (int k = 0; k < Op::ins; ++k) c[k] = absent(k) ? S(1) : to_compute(x[k][e]);
+      const S scale = a.weight == nullptr ? S(1) : to_compute(w[e]);
+      v[e] = op(c);
+      if (a.weight != nullptr) v[e] = scale == S(0) ? S(0) : v[e] * scale;
+      if constexpr (with_grad) {
+        op.grad(a.weight == nullptr ? of_this[e] : of_this[e] * scale, c, r[e]);
+        for (int k = 0; k < outs; ++k) d[k][e] = to_storage<T>(a.weight != nullptr && scale == S(0) ? S(0) : r[e][k]);
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < outs; ++k) store_chunk<Q>(static_cast<T*>(a.out[k]) + i, d[k], n);
+    if (a.value == nullptr) return;
+#pragma unroll
+    for (int e = 0; e < kHeld; ++e) {
+      const int at = lane_of<Q>(e, lane_id());
+      if (at < n) static_cast<S*>(a.value)[i + at] = v[e];
+    }
   }
   DLK_DEVICE S finish(S sum) const { return sum; }
 };
@@ -119,7 +153,7 @@ __global__ void __launch_bounds__(kReduceThreads, 2)
   for (std::int64_t b = warp; b * kBlock < n; b += warps) {
     const std::int64_t first = b * kBlock, count = n - first < kBlock ? n - first : kBlock;
     const S sum = packets ? block_sum<Terms::P>(a, first, count, g) : block_sum<1>(a, first, count, g);
-    if (lane_id() == 0) partial[b] = a.finish(sum);
+    if (lane_id() == 0 && partial != nullptr) partial[b] = a.finish(sum);
   }
   if (n == 0 && warp == 0 && lane_id() == 0) partial[0] = a.finish(S(0));
 }
@@ -133,12 +167,10 @@ int reduce_with(const Terms& terms, const ReduceArgs& a) {
                 static_cast<typename Terms::S*>(a.partial));
 }
 
-template <class Op, class T>
+template <class Op, class T, bool with_grad>
 int reduce(const ReduceArgs& a) {
   if (a.n == 0) return 0;
-  return reduce_with(loss_terms<Op, T>{Op(a.params), static_cast<const T*>(a.in[0]), static_cast<const T*>(a.in[1]),
-                                       static_cast<T*>(a.out), a.upstream, a.divisor, a.count},
-                     a);
+  return reduce_with(loss_terms<Op, T, with_grad>{Op(a.params), a}, a);
 }
 template <class S>
 int sum(const ReduceArgs& a) {
@@ -220,16 +252,28 @@ int labels(const LabelArgs& a) {
   return launch(label_kernel<T>, 1, kLabelThreads, {}, a.queue, a);
 }
 
+template <class Op, bool with_grad>
+inline constexpr Entry<ReduceArgs> loss_row = {
+    Op::name,
+    with_grad ? "grad" : "",
+    Op::ins,
+    with_grad ? Op::outs : 0,
+    Op::count,
+    more_operands,
+    {reduce<Op, f32, with_grad>, reduce<Op, f64, with_grad>, reduce<Op, f16, with_grad>, reduce<Op, bf16, with_grad>}};
+
 template <class L>
 struct reduce_table;
 template <class... Op>
 struct reduce_table<list<Op...>> {
-  static constexpr Entry<ReduceArgs> rows[] = {
-      {"sum", "", 1, 0, {sum<f32>, sum<f64>, sum<f32>, sum<f32>}},
-      {Op::name, "", 2, Op::count, {reduce<Op, f32>, reduce<Op, f64>, reduce<Op, f16>, reduce<Op, bf16>}}...};
+  static constexpr int size = 1 + 2 * list<Op...>::size;
+  static constexpr Entry<ReduceArgs> rows[size] = {
+      {"sum", "", 1, 0, 0, more_operands, {sum<f32>, sum<f64>, sum<f32>, sum<f32>}},
+      loss_row<Op, false>...,
+      loss_row<Op, true>...};
 };
 
 inline constexpr Entry<LabelArgs> label_rows[] = {
-    {"labels", "", 1, 0, {labels<f32>, labels<f64>, labels<f16>, labels<bf16>}}};
+    {"labels", "", 1, 0, 0, more_operands, {labels<f32>, labels<f64>, labels<f16>, labels<bf16>}}};
 
 DLK_END

@@ -8,6 +8,7 @@
 // A team knows how its threads agree on a maximum and on the canonical sums. An op that keeps its first term finds it in place of its
 // first input: its output is made from the term.
 #pragma once
+#include "../ops/row_op.h"
 #include "canonical.cuh"
 
 extern __shared__ uint4 dlk_dynamic_shared[];
@@ -71,8 +72,11 @@ struct row_tile {
     return best;
   }
 
-  DLK_DEVICE S weight(int i) const {
-    return c.a.weight == nullptr ? S(1) : to_compute(static_cast<const T*>(c.a.weight)[first + i]);
+  DLK_DEVICE void read_columns(ops::cells<Op, S>& cell, int i) const {
+    for (int k = 0; k < Op::columns; ++k) {
+      const T* const column = static_cast<const T*>(c.a.column[k]);
+      cell.col[k] = column == nullptr ? S(1 - k) : to_compute(column[first + i]);
+    }
   }
 
   // Adds up the terms of this thread's lanes; keeps the first terms.
@@ -89,10 +93,12 @@ struct row_tile {
       for (int r = 0; r < lanes; ++r) {
         const int i = chunk + r * N + thread;
         if (i >= n) break;
-        S in[Op::ins], t[Op::sums];
+        ops::cells<Op, S> cell;
+        S t[Op::sums];
 #pragma unroll
-        for (int j = 0; j < Op::ins; ++j) in[j] = x[j * c.held + i];
-        c.op.terms(in, weight(i), row, t);
+        for (int j = 0; j < Op::ins; ++j) cell.in[j] = x[j * c.held + i];
+        read_columns(cell, i);
+        c.op.template terms<0>(cell, row, t);
         if (Op::keeps_term) x[i] = t[0];
 #pragma unroll
         for (int k = 0; k < Op::sums; ++k) sum[k][r] = sum[k][r] + t[k];
@@ -102,9 +108,15 @@ struct row_tile {
 
   template <class Row>
   DLK_DEVICE T output(const S (&in)[Op::ins], int i, const Row& row, int right) const {
-    S r = c.op(in, weight(i), in[0], row);
-    if constexpr (Op::labelled) r = i == right ? c.op.at_label(r, row) : r;
-    return to_storage<T>(r);
+    ops::cells<Op, S> cell;
+#pragma unroll
+    for (int j = 0; j < Op::ins; ++j) cell.in[j] = in[j];
+    cell.kept = in[0];
+    read_columns(cell, i);
+    S r[1], none[1];
+    c.op.outputs(cell, row, r, none);
+    if constexpr (Op::corrects_label) r[0] = i == right ? c.op.at_label(r[0], row) : r[0];
+    return to_storage<T>(r[0]);
   }
   // label: the column of the right class in the row, if it is one
   template <class Row>

@@ -12,15 +12,16 @@ DLK_DEVICE void run_row(const row_call<Op>& c, Team& team, std::int64_t r) {
   const T* in[Op::ins];
 #pragma unroll
   for (int j = 0; j < Op::ins; ++j) in[j] = static_cast<const T*>(a.in[j]) + r * a.in_step[j];
-  T* const y = a.out == nullptr ? nullptr : static_cast<T*>(a.out) + r * a.out_step;
-  S* const value = a.value == nullptr ? nullptr : static_cast<S*>(a.value) + r;
+  T* const y = a.out[0] == nullptr ? nullptr : static_cast<T*>(a.out[0]) + r * a.out_step[0];
+  S* const value = a.value[0] == nullptr ? nullptr : static_cast<S*>(a.value[0]) + r;
   typename Team::Tile tile = team.tile(c);
   const std::int64_t tiles = Team::one_tile ? 1 : c.tiles, mine = team.first_tile(), step = team.tile_step();
   const bool reload = !Team::one_tile && !c.resident;
 
   team.begin(reload);
-  ops::row_of<S, Op::sums> row{};
-  ops::label_of<S> right{S(0), S(1)};
+  ops::row_of<Op, S> row{};
+  row.cols = S(a.cols);
+  row.label_weight = S(1);
   std::int64_t label = -1;
   if constexpr (Op::labelled) {
     label = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[r]
@@ -35,10 +36,10 @@ DLK_DEVICE void run_row(const row_call<Op>& c, Team& team, std::int64_t r) {
     }
     // Read before anybody writes: y may be the input. An id out of range makes the row NaN; the host finds it by `labels`.
     if (label < 0 || label >= a.cols) {
-      right.x = S(__builtin_nan(""));
+      row.label_x = S(__builtin_nan(""));
     } else {
-      right.x = to_compute(in[0][label]);
-      if (a.weight != nullptr) right.weight = to_compute(static_cast<const T*>(a.weight)[label]);
+      row.label_x = to_compute(in[0][label]);
+      if (a.column[0] != nullptr) row.label_weight = to_compute(static_cast<const T*>(a.column[0])[label]);
     }
   }
 
@@ -53,6 +54,7 @@ DLK_DEVICE void run_row(const row_call<Op>& c, Team& team, std::int64_t r) {
   } else {
     team.meet();
   }
+  c.op.start(row);
 
   // First the sums, then the output: one loop, so that the terms, which both may have to compute, are there once in the code.
 #pragma unroll 1
@@ -82,11 +84,11 @@ DLK_DEVICE void run_row(const row_call<Op>& c, Team& team, std::int64_t r) {
     if constexpr (Op::loss) {
       row.upstream =
           (a.upstream == nullptr ? S(1) : static_cast<const S*>(a.upstream)[r * a.upstream_step]) / divisor<S>(a);
-      if (right.x != right.x) row.sum[0] = right.x;
-      const S v = c.op.finish(row, right);
-      if (value != nullptr && team.leads()) *value = v;
-    } else {
-      c.op.finish(row);
+      if (row.label_x != row.label_x) row.sum[0] = row.label_x;
+    }
+    c.op.template finish<0>(row);
+    if constexpr (Op::loss) {
+      if (value != nullptr && team.leads()) *value = row.value[0];
     }
     if (y == nullptr) return;
   }
@@ -110,7 +112,7 @@ __global__ void __launch_bounds__(kRowGroups* kGroup, 1) row_group_kernel(const 
 
 template <class Op, class T>
 bool rows_in_packets(const RowArgs& a) {
-  bool all = aligned(a.out) && (a.out_step % kPacket<T> == 0 || a.rows == 1 || a.out == nullptr);
+  bool all = aligned(a.out[0]) && (a.out_step[0] % kPacket<T> == 0 || a.rows == 1 || a.out[0] == nullptr);
   for (int j = 0; j < Op::ins; ++j) all = all && aligned(a.in[j]) && (a.in_step[j] % kPacket<T> == 0 || a.rows == 1);
   return all;
 }
@@ -138,16 +140,33 @@ int rows(const RowArgs& a) {
   return launch(row_group_kernel<Op, T>, teams * cluster, groups * kGroup, {cluster, groups * bytes}, a.queue, c);
 }
 
+// What this loop can run today: one phase of sums, one output.
+template <class Op>
+constexpr bool runs_here() {
+  return Op::phases == 1 && Op::sums > 0 && Op::outs == 1 && Op::values == 0 && Op::scalars == 0 && Op::columns <= 1 &&
+         Op::column_sums == 0 && !Op::one_hot && !Op::skips_label && !Op::marks_max && !Op::random && !Op::iterates;
+}
+template <class Op, class T>
+constexpr auto row_kernel() -> int (*)(const RowArgs&) {
+  if constexpr (runs_here<Op>()) {
+    return rows<Op, T>;
+  } else {
+    return nullptr;
+  }
+}
+
 template <class L>
 struct row_table;
 template <class... Op>
 struct row_table<list<Op...>> {
-  static constexpr Entry<RowArgs> rows[] = {{Op::name,
-                                             Op::pass,
-                                             Op::ins,
-                                             Op::count,
-                                             {dlk::DLK_TARGET::rows<Op, f32>, dlk::DLK_TARGET::rows<Op, f64>,
-                                              dlk::DLK_TARGET::rows<Op, f16>, dlk::DLK_TARGET::rows<Op, bf16>}}...};
+  static constexpr Entry<RowArgs> rows[] = {
+      {Op::name,
+       Op::pass,
+       Op::ins,
+       Op::outs,
+       Op::count,
+       ops::needs_of<Op>(),
+       {row_kernel<Op, f32>(), row_kernel<Op, f64>(), row_kernel<Op, f16>(), row_kernel<Op, bf16>()}}...};
 };
 
 DLK_END

@@ -21,14 +21,24 @@ struct params<0> {
   DLK_FN explicit params(const double*) {}
 };
 
-// Passes: y = op(x), dx = op.grad(dy, x), dx = op.grad_y(dy, y), and the two of a loss. wide_first and wide_result say that the first input
-// or the output is kept in the compute type and not in the storage type: a mean of bfloat16 losses would not be worth having.
+// Inputs of a loss that a call must bring; the others count as 1 where they are absent. An op says `required` if it has such.
+template <class Op>
+constexpr auto required_inputs(int) -> decltype(Op::required) {
+  return Op::required;
+}
+template <class Op>
+constexpr int required_inputs(...) {
+  return Op::ins;
+}
+
+// Passes of an elementwise op: y = op(x), dx = op.grad(dy, x) and dx = op.grad_y(dy, y). Each is what the map loop runs:
+// operator()(in, out), with `outs` results from `ins` inputs.
 namespace pass {
 
-template <int Ins>
+template <int Ins, int Outs = 1>
 struct takes {
-  static constexpr int ins = Ins;
-  static constexpr bool random = false, wide_first = false, wide_result = false;
+  static constexpr int ins = Ins, outs = Outs;
+  static constexpr bool random = false;
 };
 
 template <class Op>
@@ -36,8 +46,8 @@ struct value : Op, takes<1> {
   static constexpr auto pass = "";
   using Op::Op;
   template <class V>
-  DLK_FN V operator()(const V* in) const {
-    return Op::operator()(in[0]);
+  DLK_FN void operator()(const V* in, V* out) const {
+    out[0] = Op::operator()(in[0]);
   }
 };
 
@@ -46,8 +56,8 @@ struct grad : Op, takes<2> {
   static constexpr auto pass = "grad";
   using Op::Op;
   template <class V>
-  DLK_FN V operator()(const V* in) const {
-    return Op::grad(in[0], in[1]);
+  DLK_FN void operator()(const V* in, V* out) const {
+    out[0] = Op::grad(in[0], in[1]);
   }
 };
 
@@ -56,32 +66,8 @@ struct grad_y : Op, takes<2> {
   static constexpr auto pass = "grad_y";
   using Op::Op;
   template <class V>
-  DLK_FN V operator()(const V* in) const {
-    return Op::grad_y(in[0], in[1]);
-  }
-};
-
-template <class Op>
-struct loss : Op {
-  static constexpr auto pass = "";
-  static constexpr int ins = 2;
-  static constexpr bool random = false, wide_first = false, wide_result = true;
-  using Op::Op;
-  template <class V>
-  DLK_FN V operator()(const V* in) const {
-    return Op::operator()(in[0], in[1]);
-  }
-};
-
-template <class Op>
-struct loss_grad : Op {
-  static constexpr auto pass = "grad";
-  static constexpr int ins = 3;
-  static constexpr bool random = false, wide_first = true, wide_result = false;
-  using Op::Op;
-  template <class V>
-  DLK_FN V operator()(const V* in) const {
-    return Op::grad(in[0], in[1], in[2]);
+  DLK_FN void operator()(const V* in, V* out) const {
+    out[0] = Op::grad_y(in[0], in[1]);
   }
 };
 

@@ -9,8 +9,8 @@ namespace ops {
 // The gradient is the same function of dy.   Srivastava et al. 2014
 struct dropout : params<1> {  // p
   static constexpr auto name = "dropout", pass = "";
-  static constexpr int ins = 1;
-  static constexpr bool random = true, wide_first = false, wide_result = false;
+  static constexpr int ins = 1, outs = 1;
+  static constexpr bool random = true;
   std::uint32_t threshold;
 
   DLK_FN explicit dropout(const double* from) : params<1>(from), threshold(std::uint32_t(p[0] * 0x1p24)) {
@@ -18,8 +18,8 @@ struct dropout : params<1> {  // p
   }
 
   template <class V>
-  DLK_FN V operator()(const V* in, uint_t<V> word) const {
-    return select((word >> 8) < uint_t<V>(threshold), V(0), in[0] * V(1 / (1 - p[0])));
+  DLK_FN void operator()(const V* in, V* out, uint_t<V> word) const {
+    out[0] = select((word >> 8) < uint_t<V>(threshold), V(0), in[0] * V(1 / (1 - p[0])));
   }
 };
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,6 +32,7 @@ __all__ = [
     "random_op",
     "registry",
     "require_cuda",
+    "row_loss_op",
     "rows_op",
 ]
 
@@ -38,6 +41,7 @@ registry: dict[str, Any] = {}
 Engine: Any = core.Engine
 
 Definition = Callable[..., Any]
+Variants = Mapping[str, Mapping[Any, str]]
 _Parameters = list[tuple[str, bool, bool]]  # name, required, keyword only
 
 
@@ -45,8 +49,53 @@ def _parameters(signature: inspect.Signature) -> _Parameters:
     return [(p.name, p.default is p.empty, p.kind is p.KEYWORD_ONLY) for p in signature.parameters.values()]
 
 
-def _scalars(signature: inspect.Signature) -> list[tuple[str, float]]:
-    return [(p.name, float(p.default)) for p in signature.parameters.values() if type(p.default) in {int, float}]
+_LIMIT = re.compile(r"(?P<sign>[<>]=?) (?P<edge>\S+)$|in (?P<left>[\[(])(?P<low>\S+), (?P<high>\S+)(?P<right>[\])])$")
+
+
+def _scalars(
+    signature: inspect.Signature, limits: Mapping[str, str] | None = None, none: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """The hyper-parameters: numbers and bools with a default, and those of `none`, which may be None and are then the given number.
+
+    A limit is written as error texts say it: "> 0", ">= 0", "in (0, 1)", "in [0, 1)".
+    """
+    limits, none = limits or {}, none or {}
+    found = []
+    for p in signature.parameters.values():
+        if type(p.default) not in {int, float, bool} and p.name not in none:
+            continue
+        text = limits.get(p.name, "")
+        scalar = {
+            "name": p.name,
+            "fallback": float(none[p.name] if p.default is None else p.default),
+            "flag": type(p.default) is bool,
+            "optional": p.name in none,
+            "limit": text,
+            "low": -math.inf,
+            "high": math.inf,
+            "low_open": False,
+            "high_open": False,
+        }
+        if text:
+            limit = _LIMIT.match(text)
+            if limit is None:
+                raise ValueError(f"{p.name}: a limit is written '> 0' or 'in (0, 1)', not {text!r}")
+            if sign := limit["sign"]:
+                side = "low" if sign[0] == ">" else "high"
+                scalar |= {side: float(limit["edge"]), f"{side}_open": len(sign) == 1}
+            else:
+                scalar |= {"low": float(limit["low"]), "high": float(limit["high"])}
+                scalar |= {"low_open": limit["left"] == "(", "high_open": limit["right"] == ")"}
+        found.append(scalar)
+    return found
+
+
+def _choices(signature: inspect.Signature, variants: Variants | None) -> list[dict[str, Any]]:
+    """The arguments that choose the kernel: name, what each value adds to the kernel's name, and what the default adds."""
+    return [
+        {"name": name, "of": dict(of), "fallback": of[signature.parameters[name].default]}
+        for name, of in (variants or {}).items()
+    ]
 
 
 def _quiet(definition: Definition) -> Definition:
@@ -91,11 +140,16 @@ def _signature(text: str) -> inspect.Signature:
 
 
 def _with(signature: inspect.Signature, before: str, after: str) -> inspect.Signature:
-    """`before`, then the hyper-parameters of an op's signature, then `after`."""
-    middle = [
-        f"{p.name}={p.default!r}" for p in signature.parameters.values() if p.name != "out" and p.default is not p.empty
-    ]
-    return _signature("(" + ", ".join([before, *middle, after]) + ")")
+    """`before`, then the hyper-parameters of an op's signature (those without default are in `before`), then `after`."""
+    parts, keyword_only = [before], False
+    for p in signature.parameters.values():
+        if p.name == "out" or p.default is p.empty:
+            continue
+        if p.kind is p.KEYWORD_ONLY and not keyword_only:
+            parts.append("*")
+            keyword_only = True
+        parts.append(f"{p.name}={p.default!r}")
+    return _signature("(" + ", ".join([*parts, after.removeprefix("*, ") if keyword_only else after]) + ")")
 
 
 def map_op(
@@ -106,16 +160,20 @@ def map_op(
     domain: tuple[float, float],
     from_y: bool = False,
     y_needs_positive: str = "",
-    variants: Mapping[str, Mapping[str, str]] | None = None,
+    variants: Variants | None = None,
+    limits: Mapping[str, str] | None = None,
 ) -> Callable[[Definition], Any]:
-    """An elementwise op of one array. `variants` names a string argument and the kernel that each of its values selects."""
+    """An elementwise op of one array.
+
+    `variants` names arguments that choose the kernel, and what each of their values adds to the kernel's name; `limits` says what a
+    hyper-parameter must be.
+    """
 
     def decorate(definition: Definition) -> Any:
         name = definition.__name__
         signature = inspect.signature(definition)
-        parameter, entries = next(iter(variants.items())) if variants else ("", {"": name})
-        fallback = signature.parameters[parameter].default if variants else ""
-        call = core._make_map(name, _parameters(signature), _scalars(signature), parameter, fallback, dict(entries))
+        choices = _choices(signature, variants)
+        call = core._make_map(name, _parameters(signature), _scalars(signature, limits), choices, name)
         shape = (
             _with(signature, "dy, x=None", "*, y=None, out=None")
             if from_y
@@ -124,10 +182,10 @@ def map_op(
         backward = core._make_map_backward(
             f"{name}.backward",
             _parameters(shape),
-            _scalars(shape),
-            parameter,
-            fallback,
-            dict(entries),
+            _scalars(shape, limits),
+            choices,
+            name,
+            from_y,
             y_needs_positive,
         )
         _dress(backward, f"{name}.backward", shape, pass_doc("map", name, grad_ulp, from_y=from_y), grad_ulp)
@@ -177,35 +235,80 @@ def random_op(*, ulp: float, source: str) -> Callable[[Definition], Any]:
     return decorate
 
 
-def loss_op(*, ulp: float, grad_ulp: float, source: str, make: str = "") -> Callable[[Definition], Any]:
-    """A loss of `input` and `target`: value, value and gradient in one pass, gradient alone."""
+def _loss(
+    definition: Definition,
+    build: Callable[[str, inspect.Signature, str], Any],
+    ulp: float,
+    grad_ulp: float,
+    source: str,
+    **facts: Any,
+) -> Any:
+    """The three calls of a loss: value, value and gradient in one pass, gradient alone. build(suffix, signature, pass) makes one."""
+    name = definition.__name__
+    signature = inspect.signature(definition)
+    arrays = ", ".join(p.name for p in signature.parameters.values() if p.default is p.empty)
+    both = _with(signature, arrays, "*, out=None")
+    back = _with(signature, f"dy, {arrays}", "*, out=None")
+    call = build("", signature, "value")
+    value_and_grad = build(".value_and_grad", both, "value_and_grad")
+    backward = build(".backward", back, "backward")
+    _dress(value_and_grad, f"{name}.value_and_grad", both, pass_doc("value_and_grad", name, grad_ulp), grad_ulp)
+    _dress(backward, f"{name}.backward", back, pass_doc("loss", name, grad_ulp), grad_ulp)
+    facts = {"domain": {}, **facts}
+    return _register(
+        call, definition, "loss", ulp, source, backward=backward, value_and_grad=value_and_grad, **facts
+    )  # fmt: skip
+
+
+def loss_op(
+    *,
+    ulp: float,
+    grad_ulp: float,
+    source: str,
+    grads: tuple[str, ...] = ("input",),
+    domain: Mapping[str, tuple[float, float]] | None = None,
+    variants: Variants | None = None,
+    limits: Mapping[str, str] | None = None,
+    none: Mapping[str, float] | None = None,
+    reductions: tuple[str, ...] = ("mean", "sum", "none"),
+) -> Callable[[Definition], Any]:
+    """An elementwise loss. Its positional parameters are arrays: those without default of one shape, the others broadcast to it.
+
+    `grads` names the arrays that have a gradient (a tuple of several, in this order); `domain` what tests draw for an array;
+    `variants`, `limits` and `none` as for map_op and _scalars.
+    """
 
     def decorate(definition: Definition) -> Any:
         name = definition.__name__
         signature = inspect.signature(definition)
+        parameters = signature.parameters
+        arrays = [(p.name, p.default is None) for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
+        default = parameters["reduction"].default
+        allowed = [default, *(r for r in reductions if r != default)]
+        over_weight = "denominator" not in parameters or parameters["denominator"].default == "weight"
 
         def build(suffix: str, shape: inspect.Signature, which: str) -> Any:
-            if make:
-                return getattr(core, make)(name + suffix, _parameters(shape), which)
-            return core._make_elementwise_loss(name + suffix, _parameters(shape), name, which)
+            return core._make_elementwise_loss(
+                name + suffix, _parameters(shape), name, which, arrays, list(grads), _scalars(shape, limits, none),
+                _choices(signature, variants), allowed, over_weight,
+            )  # fmt: skip
 
-        both = _with(signature, "input, target", "*, out=None")
-        back = _with(signature, "dy, input, target", "*, out=None")
-        call = build("", signature, "value")
-        value_and_grad = build(".value_and_grad", both, "value_and_grad")
-        backward = build(".backward", back, "backward")
-        _dress(value_and_grad, f"{name}.value_and_grad", both, pass_doc("value_and_grad", name, grad_ulp), grad_ulp)
-        _dress(backward, f"{name}.backward", back, pass_doc("loss", name, grad_ulp), grad_ulp)
-        return _register(
-            call,
-            definition,
-            "loss",
-            ulp,
-            source,
-            domain=(-10.0, 10.0),
-            backward=backward,
-            value_and_grad=value_and_grad,
-        )
+        return _loss(
+            definition, build, ulp, grad_ulp, source, domain=domain or {}, grads=grads, variants=variants or {},
+            reductions=tuple(allowed),
+        )  # fmt: skip
+
+    return decorate
+
+
+def row_loss_op(*, ulp: float, grad_ulp: float, source: str, make: str) -> Callable[[Definition], Any]:
+    """A loss over rows, whose calls `make` of the compiled core builds."""
+
+    def decorate(definition: Definition) -> Any:
+        def build(suffix: str, shape: inspect.Signature, which: str) -> Any:
+            return getattr(core, make)(definition.__name__ + suffix, _parameters(shape), which)
+
+        return _loss(definition, build, ulp, grad_ulp, source)
 
     return decorate
 

@@ -5,31 +5,42 @@ namespace {
 
 std::int64_t blocks(std::int64_t n) { return (n + dlk::kBlock - 1) / dlk::kBlock; }
 
-void loss_call(int index, Dtype d, std::int64_t n, int offset, bool mixed, bool with_grad, Values v) {
+// offset also decides which of the optional arrays there are: weights, values and upstream gradients per element.
+void loss_call(int index, Dtype d, std::int64_t n, int offset, bool mixed, Values v) {
   const dlk::Entry<dlk::ReduceArgs>& e = dlk::cpu::target.reduce->entry[index];
   const Dtype s_type = compute_type(d);
-  Twin p(d, n, offset, v), t(d, n, mixed ? offset + 3 : offset, v), dx(d, n, mixed ? offset + 1 : offset, Values::tame);
-  Twin partial(s_type, blocks(n), 0, Values::tame), upstream(s_type, 1, 0, Values::tame),
-      divisor(s_type, 1, 0, Values::positive);
+  const bool weighted = offset % 4 == 1, per_element = offset % 6 == 2, valued = offset % 5 < 2;
+  const double params[] = {0.25, 0.5, 0.01, 0.9, 0.1, 0.7, 1.3, 0.3, 0.6, 1.1};
+  std::vector<Twin> in, out;
+  for (int k = 0; k < e.ins; ++k) in.emplace_back(d, n, mixed ? offset + 3 * k : offset, v);
+  for (int k = 0; k < e.outs; ++k) out.emplace_back(d, n, mixed ? offset + 1 + k : offset, Values::tame);
+  Twin partial(s_type, blocks(n), 0, Values::tame), upstream(s_type, per_element ? n : 1, 0, Values::tame),
+      divisor(s_type, 1, 0, Values::positive), weight(d, n, mixed ? offset + 2 : offset, Values::positive),
+      value(s_type, n, 0, Values::tame);
   for (Side s : {on_cpu, on_cuda}) {
     dlk::ReduceArgs a{};
     a.n = n;
-    a.in[0] = p.at(s);
-    a.in[1] = t.at(s);
-    a.out = with_grad ? (offset % 3 == 1 ? p.at(s) : dx.at(s)) : nullptr;
+    for (int k = 0; k < e.ins; ++k) a.in[k] = in[std::size_t(k)].at(s);
+    for (int k = 0; k < e.outs; ++k) {
+      a.out[k] = offset % 3 == 1 && k < e.ins ? in[std::size_t(k)].at(s) : out[std::size_t(k)].at(s);
+    }
     a.partial = partial.at(s);
+    a.weight = weighted ? weight.at(s) : nullptr;
+    a.value = valued ? value.at(s) : nullptr;
+    a.params = params;
     a.upstream = offset % 2 == 0 ? upstream.at(s) : nullptr;
+    a.upstream_step = per_element ? 1 : 0;
     a.divisor = offset % 4 == 0 ? divisor.at(s) : nullptr;
     a.count = double(n);
     const int error = target_of(s).reduce->entry[index].run[int(d)](a);
     expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
   }
-  const std::string call = std::string("reduce ") + e.name + " " + dtype_name[int(d)] + " n=" + std::to_string(n) +
-                           " offset=" + std::to_string(offset) + (mixed ? " mixed" : "") +
-                           (with_grad ? " with gradient" : "");
+  const std::string call = std::string("reduce ") + e.name + "." + e.pass + " " + dtype_name[int(d)] +
+                           " n=" + std::to_string(n) + " offset=" + std::to_string(offset) + (mixed ? " mixed" : "");
   expect_same(partial, call, "partial");
-  expect_same(dx, call, "gradient");
-  expect_same(p, call, "input");
+  expect_same(value, call, "value");
+  for (Twin& t : out) expect_same(t, call, "gradient");
+  for (Twin& t : in) expect_same(t, call, "input");
   expect_no_reports(call);
 }
 
@@ -95,8 +106,7 @@ void all(const std::vector<std::int64_t>& lengths, int offsets) {
     for (std::int64_t n : lengths) {
       for (int offset = 0; offset < offsets; ++offset) {
         const Values v = offset % 5 == 4 ? Values::wild : Values::tame;
-        for (int i = 1; i < dlk::cpu::target.reduce->size; ++i)
-          loss_call(i, d, n, offset, offset % 3 == 2, (n + offset / 2) % 2 == 0, v);
+        for (int i = 1; i < dlk::cpu::target.reduce->size; ++i) loss_call(i, d, n, offset, offset % 3 == 2, v);
         sum_call(d, n, offset, v, (n + offset) % 2 == 0);
       }
       label_calls<std::int32_t>(d, n);

@@ -91,7 +91,7 @@ def silu(x: Any, *, out: Any = None) -> Any:
 
 @map_op(
     ulp=2.0, grad_ulp=2.5, source="Hendrycks & Gimpel (2016), arXiv:1606.08415", domain=(-14, 14),
-    variants={"approximate": {"none": "gelu", "tanh": "gelu_tanh"}},
+    variants={"approximate": {"none": "", "tanh": "_tanh"}},
 )  # fmt: skip
 def gelu(x: Any, approximate: str = "none", *, out: Any = None) -> Any:
     """x Phi(x), Phi the standard normal distribution function; approximate="tanh": x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
