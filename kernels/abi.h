@@ -125,6 +125,12 @@ constexpr std::int64_t distance_scratch(std::int64_t lines, std::int64_t n) {
 // What an op wants beside inputs, outputs and params.
 enum Needs : int { nothing_more = 0, random_words = 1, class_ids = 2, more_operands = 4 };
 
+template <class Op>  // of a row op, from its traits
+constexpr int needs_of() {
+  constexpr bool more = Op::loss || Op::values > 0 || Op::scalars > 0 || Op::columns > 0 || Op::column_sums > 0;
+  return (Op::random ? random_words : 0) | (Op::labelled ? class_ids : 0) | (more ? more_operands : 0);
+}
+
 // One op on one target. run[dtype] returns 0, or the device's error code; it is null where the target does not have the op.
 template <class Args>
 struct Entry {

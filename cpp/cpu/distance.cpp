@@ -6,7 +6,7 @@ namespace DLK_TARGET {
 extern const Table<DistanceArgs> distance_entries;
 namespace {
 const Entry<DistanceArgs> distance_rows[] = {
-    {"distance", "", 1, 0, {distance<float>, distance<double>, nullptr, nullptr}}};
+    {"distance", "", 1, 1, 0, more_operands, {distance<float>, distance<double>, nullptr, nullptr}}};
 }
 const Table<DistanceArgs> distance_entries = {distance_rows, 1};
 }  // namespace DLK_TARGET

@@ -280,7 +280,7 @@ struct row_table<list<Op...>> {
                                              Op::ins,
                                              Op::outs,
                                              Op::count,
-                                             ops::needs_of<Op>(),
+                                             needs_of<Op>(),
                                              {dlk::DLK_TARGET::rows<Op, f32>, dlk::DLK_TARGET::rows<Op, f64>,
                                               dlk::DLK_TARGET::rows<Op, f16>, dlk::DLK_TARGET::rows<Op, bf16>}}...};
 };

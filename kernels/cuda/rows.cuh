@@ -165,7 +165,7 @@ struct row_table<list<Op...>> {
        Op::ins,
        Op::outs,
        Op::count,
-       ops::needs_of<Op>(),
+       needs_of<Op>(),
        {row_kernel<Op, f32>(), row_kernel<Op, f64>(), row_kernel<Op, f16>(), row_kernel<Op, bf16>()}}...};
 };
 

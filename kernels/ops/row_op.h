@@ -8,7 +8,6 @@
 //   at_max(out, row)                the same at the lowest column that attains the maximum (marks_max)
 //   again(row)                      is phase 0 to be repeated? (iterates)
 #pragma once
-#include "../abi.h"
 #include "op.h"
 
 DLK_BEGIN
@@ -61,12 +60,6 @@ struct row_of {
   S value[at_least_one(Op::values + (Op::loss ? 1 : 0))];
   S s[8];  // the op's own
 };
-
-template <class Op>
-constexpr int needs_of() {
-  constexpr bool more = Op::loss || Op::values > 0 || Op::scalars > 0 || Op::columns > 0 || Op::column_sums > 0;
-  return (Op::random ? random_words : 0) | (Op::labelled ? class_ids : 0) | (more ? more_operands : 0);
-}
 
 }  // namespace ops
 
