@@ -1,19 +1,45 @@
-"""For every test: a generator seeded by the test's name, each CPU target in turn, skips that say why."""
+"""For every test: a generator seeded by the test's name, the CPU targets in turn, skips that say why; and what runs beside what.
+
+The suite grows with the registry, its time must not: a test that is parametrized takes *turns* (one target for each dtype and case, see
+`turn`), the whole suite runs in one worker for each core, a file at a time, and the files that compile something begin.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from numerics import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # mark -> the module it needs
 NEEDS = {"torch": "torch", "jax": "jax", "mpi": "mpi4py"}
+# The files that take longest, longest first; a worker that takes one of them up last would be waited for.
+FIRST = [
+    "test_simt.py",
+    "test_objects.py",
+    "test_sass.py",
+    "test_parallel_native.py",
+    "test_bits.py",
+    "test_cli.py",
+    "test_packaging.py",
+]
+MOST_WORKERS = 8
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For `-n auto` of pyproject.toml: a worker for each core where folders are asked for; none where files or tests are."""
+    if any(not Path(argument).is_dir() for argument in config.args):
+        return 0
+    cores = min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return cores if cores > 1 else 0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,6 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"{module} is not installed"))
         if reason and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason=reason))
+    rank = {name: i for i, name in enumerate(FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(FIRST)))  # stable
 
 
 def no_gpu() -> str | None:
@@ -37,12 +65,26 @@ def no_gpu() -> str | None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `target` runs once for each CPU target of this machine, best first."""
-    parametrized = any("target" in str(mark.args[0]) for mark in metafunc.definition.iter_markers("parametrize"))
-    if "target" in metafunc.fixturenames and not parametrized:
-        import dlkernels as dk
+    """A test that takes `target` runs once for each CPU target of this machine, best first.
 
+    With other parameters beside it, it meets one target a turn, and all of them when slow tests are run too: that results do not
+    depend on the target is what test_bits.py shows, for every op, dtype and length.
+    """
+    marks = list(metafunc.definition.iter_markers("parametrize"))
+    if "target" not in metafunc.fixturenames or any("target" in str(mark.args[0]) for mark in marks):
+        return
+    import dlkernels as dk
+
+    if not marks or "not slow" not in metafunc.config.getoption("markexpr"):
         metafunc.parametrize("target", dk.targets(), indirect=True)
+
+
+def turn(request: pytest.FixtureRequest) -> int:
+    """A number that counts up with a test's dtype, from a start that depends on all else in its name: four dtypes meet every target."""
+    callspec = getattr(request.node, "callspec", None)
+    dtype = callspec.params.get("dtype") if callspec else None
+    start = zlib.crc32(request.node.nodeid.replace(str(dtype), "").encode())
+    return start + (list(DTYPES).index(dtype) if dtype in DTYPES else 0)
 
 
 @pytest.fixture
@@ -51,8 +93,10 @@ def target(request: pytest.FixtureRequest) -> Iterator[str]:
     import dlkernels as dk
 
     before = dk.get_target()
-    dk.set_target(request.param)
-    yield request.param
+    name = getattr(request, "param", None) or dk.targets()[turn(request) % len(dk.targets())]
+    dk.set_target(name)
+    request.node.add_report_section("setup", "target", name)
+    yield name
     dk.set_target(before)
 
 

@@ -1,6 +1,7 @@
 """The same bits for every target, number of threads, offset and length; and for every pass of every op, driven by the registry.
 
 Each test computes a result once, on the last target with one thread, contiguous and aligned, and compares bytes with everything else.
+Every op meets every dtype, target, number of threads and offset here; what costs time meets them in turns (`in_turn`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import dlkernels as dk
 THREADS = (1, 2, 3, 8)
 OFFSETS = range(16)
 LENGTHS = range(71)
-LONG = (10**6 - 1, 10**6, 10**6 + 1)
+LONG = (2**18 - 1, 2**18, 2**18 + 1)  # eight shares of a thread, and one element about
+LONGER = (10**6 - 1, 10**6, 10**6 + 1)
 ROW_LENGTHS = (*range(1, 71), 255, 256, 257, 258, 1000, 4095, 4096, 4097, 10000)
 PARALLEL_ROW_LENGTHS = (7, 70, 258, 1000, 4097, 10000)  # with enough rows for several threads
 
@@ -48,6 +50,15 @@ def everywhere(threads: tuple[int, ...] = THREADS) -> Iterator[str]:
         dk.set_target(target)
         dk.set_num_threads(n)
         yield f"{target}, {n} threads"
+
+
+def in_turn(name: str) -> Iterator[str]:
+    """Every target, each with another number of threads: which ones depends on the name, so that an op's dtypes and cases meet all."""
+    first = zlib.crc32(name.encode())
+    for i, target in enumerate(dk.targets()):
+        dk.set_target(target)
+        dk.set_num_threads(THREADS[(first + i) % len(THREADS)])
+        yield f"{target}, {dk.get_num_threads()} threads"
 
 
 def shifted(x: np.ndarray, by: int) -> np.ndarray:
@@ -88,22 +99,22 @@ def test_offsets_and_lengths(case: Case, name: str, dtype: str) -> None:
 
 
 def long_calls(seed: int, every: bool) -> Iterator[tuple[str, int, int, int]]:
-    """(target, threads, length, offset). Not `every`: four of each target, the offsets going round from test to test."""
-    combinations = list(itertools.product(THREADS, LONG, OFFSETS))
+    """(target, threads, length, offset). Not `every`: four of each target, lengths and offsets going round from test to test."""
     for t, target in enumerate(dk.targets()):
-        chosen = combinations
-        if not every:
-            chosen = [
-                (n, LONG[(i + t + seed) % 3], OFFSETS[(seed + 5 * i + 3 * t) % 16]) for i, n in enumerate(THREADS)
-            ]
-        for n, length, offset in chosen:
-            yield target, n, length, offset
+        if every:
+            yield from ((target, *rest) for rest in itertools.product(THREADS, LONGER, OFFSETS))
+        else:
+            for i, n in enumerate(THREADS):
+                yield target, n, LONG[(i + t + seed) % 3], OFFSETS[(seed + 5 * i + 3 * t) % 16]
 
 
-def check_long(case: Case, name: str, dtype: str, every: bool) -> None:
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["in-turn", "every"])
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize(("case", "name"), MAP_PASSES, ids=str)
+def test_long_arrays(case: Case, name: str, dtype: str, every: bool) -> None:
     f = case.passes()[name]
     seed = zlib.crc32(f"{case} {name} {dtype}".encode())
-    x, dy = pair(dtype, LONG[-1] + OFFSETS[-1], case.op.domain, seed)
+    x, dy = pair(dtype, (LONGER if every else LONG)[-1] + OFFSETS[-1], case.op.domain, seed)
     dk.set_target(dk.targets()[0])  # test_offsets_and_lengths has shown that targets agree, and will do so here
     dk.set_num_threads(1)
     whole = f(dy, x)
@@ -115,19 +126,6 @@ def check_long(case: Case, name: str, dtype: str, every: bool) -> None:
         out = numerics.aligned(length + offset + 1, x.dtype)[offset : offset + length]
         f(dy[part], x[part], out)
         numerics.assert_same_bits(out, whole[part], f"{case} {name}, {target}, {n} threads, {length} from {offset}")
-
-
-@pytest.mark.parametrize("dtype", list(DTYPES))
-@pytest.mark.parametrize(("case", "name"), MAP_PASSES, ids=str)
-def test_long_arrays(case: Case, name: str, dtype: str) -> None:
-    check_long(case, name, dtype, every=False)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", list(DTYPES))
-@pytest.mark.parametrize(("case", "name"), MAP_PASSES, ids=str)
-def test_long_arrays_at_every_offset(case: Case, name: str, dtype: str) -> None:
-    check_long(case, name, dtype, every=True)
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------------
@@ -168,7 +166,7 @@ def test_many_rows(op: Any, columns: int, dtype: str) -> None:
     rows = 100_000 // columns + 3
     x, dy = rows_of(dtype, rows, columns, op.domain), rows_of(dtype, rows, columns, (-2, 2))
     y, dx = base(lambda: (op(x), op.backward(dy, op(x))))
-    for where in everywhere():
+    for where in in_turn(f"{op.__name__} {columns} {dtype}"):
         numerics.assert_same_bits(op(x), y, f"{op.__name__}, {where}")
         numerics.assert_same_bits(op.backward(dy, y), dx, f"{op.__name__}.backward, {where}")
     # a row does not depend on its neighbors
@@ -234,29 +232,25 @@ def test_losses(case: LossCase, dtype: str) -> None:
     for shape in SHAPES:
         x, t, options = case.arrays(rng, shape, DTYPES[dtype])
         work.append((x, t, options, base(lambda x=x, t=t, options=options: loss_passes(case, x, t, options))))
-    for target, n in zip([*dk.targets(), *dk.targets()], (1, 2, 3, 8, 3, 2), strict=False):
-        dk.set_target(target)
-        dk.set_num_threads(n)
+    for where in in_turn(f"{case} {dtype}"):
         for i, (x, t, options, expected) in enumerate(work):
             moved = shifted(x.ravel(), 1 + i % 15).reshape(x.shape), shifted(t.ravel(), 3 + i % 13).reshape(t.shape)
             for got, want in zip(loss_passes(case, *moved, options), expected, strict=True):
-                numerics.assert_same_bits(got, want, f"{case} of {x.shape}, {target}, {n} threads")
+                numerics.assert_same_bits(got, want, f"{case} of {x.shape}, {where}")
 
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
 @pytest.mark.parametrize("case", [c for c in LOSS_CASES if c.name == c.options.get("reduction")], ids=str)
 def test_long_losses(case: LossCase, dtype: str) -> None:
     rng = np.random.default_rng(4)
-    for shape in [(30_001, 3), (4099, 10)] if case.by_rows else [(70_001,), (2**20 + 3,)]:
+    for shape in [(30_001, 3), (4099, 10)] if case.by_rows else [(70_001,), (2**18 + 3,)]:
         x, t, options = case.arrays(rng, shape, DTYPES[dtype])
         dk.set_target(dk.targets()[0])
         dk.set_num_threads(1)
         expected = loss_passes(case, x, t, options)
-        for target, n in zip(dk.targets() * 2, (8, 3, 2, 2, 8, 3), strict=False):
-            dk.set_target(target)
-            dk.set_num_threads(n)
+        for where in in_turn(f"{case} {dtype} {shape}"):
             for got, want in zip(loss_passes(case, x, t, options), expected, strict=True):
-                numerics.assert_same_bits(got, want, f"{case} of {x.shape}, {target}, {n} threads")
+                numerics.assert_same_bits(got, want, f"{case} of {x.shape}, {where}")
 
 
 # --- optimizers ---------------------------------------------------------------------------------------------------------

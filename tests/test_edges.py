@@ -243,7 +243,7 @@ def test_dropout_edges(op: Any, dtype: str, target: str) -> None:
         )
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _unchanged_inputs() -> Iterator[None]:
     """No test here may have changed the shared arrays of cases.CALLS."""
     yield
