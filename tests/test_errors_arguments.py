@@ -62,28 +62,26 @@ def test_the_output_is_not_enough(name: str, value: float) -> None:
     op.backward(x, x, **{parameter: value})
 
 
-@pytest.mark.parametrize(
-    "value", ["0.1", None, True, np.True_, 1j, np.array(0.1), [0.1], object(), decimal.Decimal("0.25")], ids=repr
-)
+NO_NUMBERS = ["0.1", None, True, np.True_, 1j, np.array(0.1), [0.1], object(), decimal.Decimal("0.25")]
+NUMBERS = [2, 0.25, np.float32(0.25), np.float64(0.25), np.float16(0.25), np.int64(2)]
+
+
 @pytest.mark.parametrize("op", SCALED_OPS, ids=lambda op: op.__name__)
-def test_hyper_parameter_is_no_number(op: Any, value: Any) -> None:
+def test_hyper_parameter_is_no_number(op: Any) -> None:
     name = next(iter(next(c for c in MAP_CASES if c.op is op and c.params).params))
     x = np.ones(3, np.float32)
-    for function in (op, lambda x, **kw: op.backward(x, x, **kw)):
-        with pytest.raises(TypeError, match=rf"{op.__name__}.*: {name} must be a real number, got"):
-            function(x, **{name: value})
+    for value in NO_NUMBERS:
+        for function in (op, lambda x, **kw: op.backward(x, x, **kw)):
+            with pytest.raises(TypeError, match=rf"{op.__name__}.*: {name} must be a real number, got"):
+                function(x, **{name: value})
 
 
-@pytest.mark.parametrize(
-    "value",
-    [2, 0.25, np.float32(0.25), np.float64(0.25), np.float16(0.25), np.int64(2)],
-    ids=repr,
-)
 @pytest.mark.parametrize("op", SCALED_OPS, ids=lambda op: op.__name__)
-def test_hyper_parameter_is_a_number(op: Any, value: Any) -> None:
+def test_hyper_parameter_is_a_number(op: Any) -> None:
     name = next(iter(next(c for c in MAP_CASES if c.op is op and c.params).params))
     x = np.linspace(-2, 2, 9, dtype=np.float32)
-    assert np.array_equal(op(x, **{name: value}), op(x, **{name: float(value)}))
+    for value in NUMBERS:
+        assert np.array_equal(op(x, **{name: value}), op(x, **{name: float(value)}))
 
 
 def test_gelu_approximate() -> None:

@@ -202,7 +202,7 @@ def test_many_values_of_float32(case: Case, against: str, count: int, record_pro
     else:
         most = tuple(max(theirs, FAITHFUL) for theirs in pytorch_worst(case, count))
     for worst_, allowed, what in zip(ours, most, ("value", "gradient"), strict=True):
-        record_property(what, worst_)
+        record_property(what, float(worst_))
         assert worst_ <= allowed, f"{case}: the worst {what} is {worst_:.4g} ULP, {against}: {allowed:.4g}"
 
 
