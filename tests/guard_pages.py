@@ -1,6 +1,7 @@
 """Run as a program: every call on arrays that touch an unreadable page, before them or after them. A stray access is a crash.
 
-For each target and dtype: lengths 0 to 130 (elementwise), rows of those lengths (rows and losses), and stepped and reversed views.
+For each dtype: lengths 0 to 130 (elementwise), rows of those lengths (rows and losses), and stepped and reversed views; the targets
+take turns, so that each call meets each of them at every third length.
 """
 
 from __future__ import annotations
@@ -60,19 +61,17 @@ def check(call: Any, guards: list[Guarded], at_end: bool, step: int) -> None:
 
 def main() -> None:
     guards = [Guarded(3) for _ in range(4)]
-    done = 0
-    for target in dk.targets():
-        dk.set_target(target)
-        for dtype in DTYPES.values():
-            for n in LENGTHS:
-                found = calls(dtype, (0, 3) if n == 0 else (1, n) if n % 3 else (3, n))
-                for call in found:
-                    for at_end in (True, False):
-                        check(call, guards, at_end, 1)
-                        if n % 10 < 2:
-                            check(call, guards, at_end, 2)
-                            check(call, guards, at_end, -1)
-                        done += 1
+    targets, done = dk.targets(), 0
+    for dtype in DTYPES.values():
+        for n in LENGTHS:
+            for i, call in enumerate(calls(dtype, (0, 3) if n == 0 else (1, n) if n % 3 else (3, n))):
+                dk.set_target(targets[(n // 3 + i) % len(targets)])
+                for at_end in (True, False):
+                    check(call, guards, at_end, 1)
+                    if (n + i) % 10 < 2:
+                        check(call, guards, at_end, 2)
+                        check(call, guards, at_end, -1)
+                    done += 1
     print(done)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import platform
 import subprocess
 import sys
@@ -22,16 +23,21 @@ import dlkernels as dk
 TESTS = Path(__file__).parent
 
 
-def run_python(*arguments: str, timeout: float = 120) -> str:
+def run_python(*arguments: str, timeout: float = 120, **environment: str) -> str:
     """The output of a Python process that must end well."""
     command = [sys.executable, "-X", "faulthandler", "-W", "error", *arguments]
-    done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=timeout, check=False)
+    env = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=TESTS, env=env, capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
 def test_guard_pages() -> None:
     assert int(run_python("guard_pages.py").split()[-1]) > 10_000
+
+
+def test_outputs_that_bypass_the_cache() -> None:
+    assert int(run_python("streaming.py", DLKERNELS_STREAM_BYTES="0").split()[-1]) > 50
 
 
 def test_two_threads_two_arrays(threads: None) -> None:
