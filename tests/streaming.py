@@ -7,7 +7,6 @@ dtype and target, with several threads, on outputs that begin at 16 different pl
 from __future__ import annotations
 
 import numerics
-import numpy as np
 from cases import calls
 
 import dlkernels as dk

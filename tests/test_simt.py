@@ -22,7 +22,7 @@ CUDA_LOOPS = sorted(path.stem for path in CUDA.glob("*.cu") if path.stem != "pro
 CPU_LOOPS = sorted(path.stem for path in CPU.glob("*.cpp"))
 EMULATION = ("simt", "race", "compare")
 BITS = ("bits_elementwise", "bits_rows", "bits_reduce")
-SECONDS = 300  # a run takes 5 to 15; only a hang takes longer
+SECONDS = 900  # a run takes 5 to 30, some minutes in full; only a hang takes longer
 
 # -march=native for a hardware fma; the bits are those of any machine (DESIGN.md 3.1).
 ARITHMETIC = ["-std=c++17", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
@@ -76,9 +76,11 @@ def programs(objects: dict[str, Path]) -> dict[str, Path]:
     return {name: linked(name, objects, objects[name].with_suffix("")) for name in (*BITS, "planted")}
 
 
+@pytest.mark.parametrize("full", [(), pytest.param(("full",), marks=pytest.mark.slow)], ids=["in-turn", "full"])
 @pytest.mark.parametrize("name", BITS)
-def test_emulated_cuda_loops_give_the_bits_of_the_cpu(programs: dict[str, Path], name: str) -> None:
-    done = run(programs[name])
+def test_emulated_cuda_loops_give_the_bits_of_the_cpu(programs: dict[str, Path], name: str, full: tuple[str]) -> None:
+    """In full: every op with every dtype at every alignment and length, where the fast run takes turns."""
+    done = run(programs[name], *full)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = done.stdout.splitlines()[-1]
     assert ", 0 failed;" in summary

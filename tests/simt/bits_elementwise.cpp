@@ -40,11 +40,13 @@ void map_call(int index, Dtype d, std::int64_t n, int offset, bool mixed, bool i
   expect_no_reports(call);
 }
 
-void maps(const std::vector<std::int64_t>& lengths, int offsets) {
+// few: of the offsets, at each length
+void maps(const std::vector<std::int64_t>& lengths, int offsets, int few) {
+  Turns turns;
   for (int i = 0; i < dlk::cpu::target.map->size; ++i) {
     for (Dtype d : all_dtypes) {
       for (std::int64_t n : lengths) {
-        for (int offset = 0; offset < offsets; ++offset) {
+        for (int offset : turns(offsets, few)) {
           map_call(i, d, n, offset, (n + offset) % 3 == 0, (n + offset) % 2 == 0);
         }
       }
@@ -89,11 +91,12 @@ void update_call(int index, Dtype d, const std::vector<std::int64_t>& lengths, i
   expect_no_reports(call);
 }
 
-void updates(const std::vector<std::int64_t>& lengths, int offsets) {
+void updates(const std::vector<std::int64_t>& lengths, int offsets, int few) {
+  Turns turns;
   for (int i = 0; i < dlk::cpu::target.update->size; ++i) {
     for (Dtype d : all_dtypes) {
       for (std::int64_t n : lengths) {
-        for (int offset = 0; offset < offsets; ++offset) {
+        for (int offset : turns(offsets, few)) {
           if ((n + offset) % 3 != 0) {
             update_call(i, d, {n, 7, 0, n / 2 + 1}, offset, false, 2);
           } else {
@@ -101,9 +104,17 @@ void updates(const std::vector<std::int64_t>& lengths, int offsets) {
           }
         }
       }
-      // More chunks than one launch takes, and more groups.
-      update_call(i, d, std::vector<std::int64_t>(1500, 5), 0, false, 3);
-      update_call(i, d, std::vector<std::int64_t>(200, 40), 1, false, 50);
+    }
+  }
+}
+
+// More chunks than one launch takes, and more groups.
+void updates_of_many() {
+  Turns dtypes;
+  for (int i = 0; i < dlk::cpu::target.update->size; ++i) {
+    for (int d : dtypes(4, 1)) {
+      update_call(i, all_dtypes[d], std::vector<std::int64_t>(1500, 5), 0, false, 3);
+      update_call(i, all_dtypes[d], std::vector<std::int64_t>(200, 40), 1, false, 50);
     }
   }
 }
@@ -115,15 +126,18 @@ std::vector<std::int64_t> lengths_to(std::int64_t most, std::vector<std::int64_t
 
 }  // namespace
 
-int main() {
-  maps(lengths_to(70, {255, 256, 257, 258}), 17);
-  maps({4095, 4096, 4097, 10000}, 3);
-  maps({100003}, 1);
-  updates(lengths_to(70, {255, 256, 257, 258}), 17);
-  updates({4095, 4096, 4097, 10000}, 3);
-  updates({100003}, 1);
+int main(int argc, char**) {
+  Turns::full = argc > 1;
+  maps(lengths_to(70, {255, 256, 257, 258}), 17, 3);
+  maps({4095, 4096, 4097, 10000}, 3, 1);
+  maps({100003}, 1, 1);
+  updates(lengths_to(70, {255, 256, 257, 258}), 17, 3);
+  updates({4095, 4096, 4097, 10000}, 3, 1);
+  updates({100003}, 1, 1);
+  updates_of_many();
   simt::device.watch = simt::device.backwards = true;
-  maps({0, 1, 33, 258, 4097}, 1);
-  updates({1, 33, 258, 4097}, 2);
+  maps({0, 1, 33, 258, 4097}, 1, 1);
+  updates({1, 33, 258, 4097}, 2, 1);
+  updates_of_many();
   return finish("bits_elementwise");
 }

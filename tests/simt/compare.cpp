@@ -108,6 +108,13 @@ std::string Twin::show(std::int64_t i) const {
   return text;
 }
 
+bool Turns::full = false;
+std::vector<int> Turns::operator()(int all, int few) {
+  std::vector<int> chosen;
+  for (int i = 0; i < (full || few > all ? all : few); ++i) chosen.push_back(next_++ % all);
+  return chosen;
+}
+
 void expect(bool good, const std::string& what) {
   ++checks;
   if (good) return;

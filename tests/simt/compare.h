@@ -56,6 +56,17 @@ class Twin {
   unsigned char* data_[2];
 };
 
+// Ops, dtypes, lengths and alignments multiply. Unless the program is run with the argument "full", what need not meet everything comes in
+// turns: turns(all, few) gives the next `few` of 0 ... all-1, so that who asks often meets them all, and meets them with other lengths.
+class Turns {
+ public:
+  static bool full;
+  std::vector<int> operator()(int all, int few);
+
+ private:
+  int next_ = 0;
+};
+
 // What failed so far; a test program ends with `finish`.
 void expect(bool good, const std::string& what);
 void expect_same(Twin& t, const std::string& call, const char* which);
