@@ -52,6 +52,12 @@ class Case:
         kind = compute_dtype(dtype).type
         return {k: float(kind(v)) if isinstance(v, float) else v for k, v in {**full, **self.params}.items()}
 
+    def away_from_kinks(self, x: np.ndarray) -> np.ndarray:
+        """x without what is close to a point where the slope jumps."""
+        params = self.rounded_params("float64")
+        at = [0.0, *KINKS_BESIDE_ZERO.get(self.kernel, lambda **_: ())(**params)]
+        return x[np.all([np.abs(x - kink) > 0.01 for kink in at], axis=0)]
+
     def exact(self, x: np.ndarray, dtype: str) -> np.ndarray:
         """The definition, in the precision of x."""
         with np.errstate(all="ignore"):
@@ -78,11 +84,22 @@ def _gelu_tanh_slope(x: np.ndarray, approximate: str) -> np.ndarray:
     return s + x * s * rest * 2 * k * (1 + 3 * c * x * x)
 
 
-# Where dual numbers cannot follow the definition (erfc is no ufunc of NumPy), or would overflow, or where the slope at a kink is agreed on.
+# Where dual numbers cannot follow the definition (erfc is no ufunc of NumPy), overflow or cancel, or where a slope at a kink is agreed on.
 DERIVATIVE: dict[str, Callable[..., Any]] = {
     "relu": lambda x: np.where(x <= 0, 0.0, 1.0),
     "gelu": _gelu_slope,
     "gelu_tanh": _gelu_tanh_slope,
+    "softsign": lambda x: 1 / (1 + np.abs(x)) ** 2,
+}
+
+KINKS_BESIDE_ZERO: dict[str, Callable[..., tuple[float, ...]]] = {
+    "hardtanh": lambda min_val, max_val: (min_val, max_val),
+    "relu6": lambda: (6.0,),
+    "hardsigmoid": lambda: (-3.0, 3.0),
+    "hardswish": lambda: (-3.0, 3.0),
+    "hardshrink": lambda lambd: (-lambd, lambd),
+    "softshrink": lambda lambd: (-lambd, lambd),
+    "threshold": lambda threshold, value: (threshold,),
 }
 
 # The derivative written in the output.
@@ -92,6 +109,15 @@ DERIVATIVE_FROM_Y: dict[str, Callable[..., Any]] = {
     "sigmoid": lambda y: y * (1 - y),
     "tanh": lambda y: (1 - y) * (1 + y),
     "elu": lambda y, alpha: np.where(y > 0, 1.0, y + alpha),
+    "selu": lambda y: np.where(
+        y > 0, 1.0507009873554805, y + np.multiply(1.0507009873554805, 1.6732632423543772, dtype=y.dtype)
+    ),
+    "celu": lambda y, alpha: np.where(y > 0, 1.0, (y + alpha) / alpha),
+    "relu6": lambda y: np.where((y <= 0) | (y >= 6), 0.0, 1.0),
+    "hardsigmoid": lambda y: np.where((y <= 0) | (y >= 1), 0.0, np.divide(1, 6, dtype=y.dtype)),
+    "hardshrink": lambda y, lambd: np.where(y == 0, 0.0, 1.0),
+    "softshrink": lambda y, lambd: np.where(y == 0, 0.0, 1.0),
+    "softplus": lambda y, beta, threshold: np.where(beta * y > threshold, 1.0, -np.expm1(-beta * y)),
 }
 
 
@@ -113,7 +139,7 @@ def map_cases() -> Iterator[Case]:
             yield Case(op, op.__name__ + suffix, {variants[0]: value} if variants else {})
         numbers = {p.name: p.default for p in inspect.signature(op).parameters.values() if isinstance(p.default, float)}
         for name, default in numbers.items():
-            yield Case(op, op.__name__, {name: 1.75 * default + 0.1})
+            yield Case(op, op.__name__, {name: 1.75 * default + 0.1 if math.isfinite(default) else 20.0})
 
 
 MAP_CASES = list(map_cases())

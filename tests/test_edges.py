@@ -40,7 +40,8 @@ def test_nan_in_nan_out(case: Case, dtype: str, target: str) -> None:
         assert np.isnan(run(case, "value", x, x)[::2]).all()
         assert np.isfinite(run(case, "value", x, x)[1::2]).all()
         for name in list(case.passes())[1:]:
-            assert np.isnan(run(case, name, x, np.ones_like(x))[::2]).all(), f"{name}: NaN in dy"
+            slope_is_no_zero = np.full_like(x, 0.98)
+            assert np.isnan(run(case, name, x, slope_is_no_zero)[::2]).all(), f"{name}: NaN in dy"
 
 
 # value at -inf, value at +inf, gradient at -inf, gradient at +inf, gradient at NaN; None: NaN and the limit are both right
@@ -53,6 +54,23 @@ LIMITS = {
     "gelu": (-0.0, INF, None, None, NAN),
     "gelu_tanh": (-0.0, INF, None, None, NAN),
     "elu": (-1.0, INF, 0.0, 1.0, NAN),
+    "selu": (-1.7580993408473766, INF, 0.0, 1.0507009873554805, NAN),
+    "celu": (-1.0, INF, 0.0, 1.0, NAN),
+    "quick_gelu": (-0.0, INF, None, None, NAN),
+    "mish": (-0.0, INF, None, None, NAN),
+    "softplus": (0.0, INF, 0.0, 1.0, NAN),
+    "logsigmoid": (-INF, -0.0, 1.0, 0.0, NAN),
+    "tanhshrink": (-INF, INF, 1.0, 1.0, NAN),
+    "softsign": (-1.0, 1.0, 0.0, 0.0, NAN),
+    "squareplus": (0.0, INF, 0.0, 1.0, NAN),
+    "hardtanh": (-1.0, 1.0, 0.0, 0.0, 1.0),
+    "relu6": (0.0, 6.0, 0.0, 0.0, 1.0),
+    "hardsigmoid": (0.0, 1.0, 0.0, 0.0, 0.0),
+    "hardswish": (-0.0, INF, 0.0, 1.0, 1.0),
+    "hardshrink": (-INF, INF, 1.0, 1.0, 1.0),
+    "softshrink": (-INF, INF, 1.0, 1.0, 1.0),
+    "threshold": (0.0, INF, 0.0, 1.0, 1.0),
+    "heaviside": (0.0, 1.0, 0.0, 0.0, 0.0),
 }
 
 
@@ -86,7 +104,8 @@ def test_finite_in_finite_out(case: Case, dtype: str, target: str) -> None:
     big = np.ldexp(1.0, np.arange(0, numerics.HIGHEST_EXPONENT[dtype] + 1)).astype(DTYPES[dtype])
     x = np.concatenate([x, big, -big])
     assert np.isfinite(run(case, "grad", np.ones_like(x), x)).all()
-    assert np.isfinite(run(case, "value", x, x)).all() or case.rounded_params(dtype).get("negative_slope", 0) > 1
+    overflows = case.kernel == "selu" or case.rounded_params(dtype).get("negative_slope", 0) > 1  # the true result
+    assert np.isfinite(run(case, "value", x, x)).all() or overflows
 
 
 @FLOATS
@@ -94,7 +113,7 @@ def test_finite_in_finite_out(case: Case, dtype: str, target: str) -> None:
 def test_signed_zero(case: Case, dtype: str, target: str) -> None:
     zeros = np.array([0.0, -0.0], dtype=DTYPES[dtype])
     y = run(case, "value", zeros, zeros)
-    if case.exact(np.zeros(1), dtype)[0] == 0:
+    if case.exact(np.zeros(1), dtype)[0] == 0 and case.kernel not in {"threshold", "hardshrink"}:  # 0 as a constant
         numerics.assert_same_bits(y, zeros, f"{case}: an op with f(0) = 0 keeps the sign of zero")
     numerics.assert_same_bits(
         run(case, "grad", np.ones_like(zeros), zeros)[:1], run(case, "grad", np.ones_like(zeros), zeros)[1:]
@@ -122,7 +141,41 @@ def test_subnormals_are_kept(case: Case, dtype: str, target: str) -> None:
 
 KINKS = {  # the derivative at 0
     "relu": 0.0, "leaky_relu": 0.01, "sigmoid": 0.25, "tanh": 1.0, "silu": 0.5, "gelu": 0.5, "gelu_tanh": 0.5, "elu": 1.0,
+    "selu": 1.7580993408473766, "celu": 1.0, "quick_gelu": 0.5, "mish": 0.6, "softplus": 0.5, "logsigmoid": 0.5,
+    "tanhshrink": 0.0, "softsign": 1.0, "squareplus": 0.5, "hardtanh": 1.0, "relu6": 0.0, "hardsigmoid": 1 / 6,
+    "hardswish": 0.5, "hardshrink": 0.0, "softshrink": 0.0, "threshold": 0.0, "heaviside": 0.0,
 }  # fmt: skip
+KINKS_BESIDE_ZERO = {  # the derivative at the others, from the smallest to the largest
+    "hardtanh": (0.0, 0.0), "relu6": (0.0,), "hardsigmoid": (0.0, 0.0), "hardswish": (0.0, 1.0), "hardshrink": (0.0, 0.0),
+    "softshrink": (0.0, 0.0), "threshold": (0.0,),
+}  # fmt: skip
+
+
+@FLOATS
+@pytest.mark.parametrize("name", KINKS_BESIDE_ZERO)
+def test_derivative_at_the_other_kinks(name: str, dtype: str, target: str) -> None:
+    case = next(c for c in MAP_CASES if c.kernel == name)
+    at = cases.KINKS_BESIDE_ZERO[name](**case.rounded_params(dtype))
+    x = np.array(at, DTYPES[dtype])
+    one = np.ones_like(x)
+    assert tuple(run(case, "grad", one, x).astype(float)) == KINKS_BESIDE_ZERO[name]
+
+
+@FLOATS
+@pytest.mark.parametrize(
+    "case",
+    [c for c in MAP_CASES if c.op.from_y and (c.kernel in KINKS_BESIDE_ZERO or c.kernel in {"relu", "leaky_relu"})],
+    ids=str,
+)
+def test_y_knows_the_piece(case: Case, dtype: str, target: str) -> None:
+    """The gradient from y is that from x to the bit: no x inside a piece has the rounded y of another piece."""
+    x = numerics.specials(dtype, finite=True)
+    for kink in (0.0, *cases.KINKS_BESIDE_ZERO.get(case.kernel, lambda **_: ())(**case.rounded_params(dtype))):
+        near = np.nextafter(np.array([kink] * 2, DTYPES[dtype]), np.array([-9, 9], DTYPES[dtype]))
+        x = np.concatenate([x, near, np.nextafter(near, np.array([-9, 9], DTYPES[dtype]))])
+    x = numerics.all_values(dtype, finite=True) if dtype in numerics.HALF else x
+    one = np.ones_like(x)
+    numerics.assert_same_bits(run(case, "grad_y", one, run(case, "value", x, x)), run(case, "grad", one, x), str(case))
 
 
 @FLOATS
@@ -137,18 +190,28 @@ def test_derivative_at_zero(case: Case, dtype: str) -> None:
         assert np.all(run(case, "grad_y", one, y) == DTYPES[dtype].type(KINKS[case.kernel]))
 
 
-@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "gelu", "gelu_tanh"])
+MEASURED = {  # what is in probe_edges.json: the arguments, and whether ours are the limits where PyTorch has NaN at an infinity
+    "relu": ({}, False), "leaky_relu": ({}, False), "elu": ({}, False), "selu": ({}, False), "celu": ({}, False),
+    "sigmoid": ({}, False), "tanh": ({}, False), "silu": ({}, True), "gelu": ({}, True),
+    "gelu_tanh": ({"approximate": "tanh"}, True), "mish": ({}, True), "softplus": ({}, False), "logsigmoid": ({}, False),
+    "tanhshrink": ({}, False), "softsign": ({}, True), "hardtanh": ({}, False), "relu6": ({}, False),
+    "hardsigmoid": ({}, False), "hardswish": ({}, True), "hardshrink": ({}, False), "softshrink": ({}, False),
+    "threshold": ({"value": -7.0}, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MEASURED)
 def test_measured_edges(name: str) -> None:
     """What PyTorch does with the same values in float32, except for the cases of SPEC.md T24, where ours are the limits."""
     rows = json.loads((VECTORS / "probe_edges.json").read_text())[name]
-    op, params = (dk.gelu, {"approximate": "tanh"}) if name == "gelu_tanh" else (getattr(dk, name), {})
+    (params, limits), op = MEASURED[name], dk.gelu if name == "gelu_tanh" else getattr(dk, name)
     for text, expected in rows.items():
         value, slope = (np.float32(t.replace("1e+30", "1e30")) for t in expected)
         x = np.array([float(text)], np.float32)
         y, dx = op(x, **params)[0], op.backward(np.ones_like(x), x, **params)[0]
-        if np.isfinite(x[0]) or name in {"relu", "leaky_relu", "elu", "sigmoid", "tanh"}:
+        if not (np.isinf(x[0]) and limits):
             assert np.isclose(y, value, rtol=1e-6, atol=1e-30, equal_nan=True), f"{name}({text}) = {y}, PyTorch {value}"
-            if np.isfinite(slope) and not (np.isnan(x[0]) and name == "elu"):
+            if np.isfinite(slope) and not (np.isnan(x[0]) and name in {"elu", "selu", "celu"}):
                 assert np.isclose(dx, slope, rtol=1e-5, atol=2e-7), f"{name}'({text}) = {dx}, PyTorch {slope}"
 
 

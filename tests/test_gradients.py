@@ -19,8 +19,7 @@ CLOSE = {"rtol": 1e-8, "atol": 1e-9}
 @pytest.mark.parametrize("case", MAP_CASES, ids=str)
 def test_map(case: Case, target: str, rng: np.random.Generator) -> None:
     low, high = max(-9.0, case.op.domain[0]), min(9.0, case.op.domain[1])
-    x = rng.uniform(low, high, 2000)
-    x = x[np.abs(x) > 0.01]  # 0 may be a kink: test_edges.py
+    x = case.away_from_kinks(rng.uniform(low, high, 2000))  # kinks: test_edges.py
     dy = rng.uniform(-2, 2, x.size)
     slope = central_difference(lambda v: case.exact(v, "float64"), x)
     np.testing.assert_allclose(case.passes()["grad"](dy, x), dy * slope, **CLOSE)
@@ -49,7 +48,7 @@ def test_from_y_as_good_as_y(case: Case, dtype: str, target: str, rng: np.random
     )
     eps = 2.0 ** -numerics.MANTISSA[dtype]
     from_x = case.passes()["grad"](dy, x).astype(np.float64)
-    largest = max(1.0, *(v for v in params.values() if isinstance(v, float)), 1.0)
+    largest = max(1.0, *(v for v in params.values() if isinstance(v, float) and np.isfinite(v)), 1.0)
     np.testing.assert_allclose(got.astype(np.float64), from_x, rtol=4 * eps, atol=8 * eps * largest)
 
 

@@ -19,6 +19,20 @@ ACTIVATIONS = {
     "gelu": nn.GELU,
     "gelu_tanh": lambda: nn.GELU("tanh"),
     "elu": lambda: nn.ELU(0.7),
+    "selu": nn.SELU,
+    "celu": lambda: nn.CELU(2.0),  # PyTorch rounds 1 / alpha to float32
+    "mish": nn.Mish,
+    "softplus": lambda: nn.Softplus(1.5),
+    "softplus_threshold": lambda: nn.Softplus(1.0, 2.0),
+    "logsigmoid": nn.LogSigmoid,
+    "tanhshrink": nn.Tanhshrink,
+    "softsign": nn.Softsign,
+    "hardtanh": lambda: nn.Hardtanh(-0.5, 0.75),
+    "relu6": nn.ReLU6,
+    "hardswish": nn.Hardswish,
+    "hardshrink": lambda: nn.Hardshrink(0.3),
+    "softshrink": nn.Softshrink,
+    "threshold": lambda: nn.Threshold(0.1, -2.0),
 }
 # Neighbors that must not overwrite each other's values: each keeps y, or x, or is a view of its neighbor.
 NETWORKS = {
@@ -32,6 +46,13 @@ NETWORKS = {
     ],
     "activations in a row": lambda: [nn.Linear(6, 3), nn.Sigmoid(), nn.LeakyReLU(0.1), nn.Tanh(), nn.ELU()],
     "dropout after what keeps y": lambda: [nn.Linear(6, 3), nn.Sigmoid(), nn.Dropout(0.4), nn.Dropout(0.0)],
+    "no twin in PyTorch": lambda: [
+        nn.Linear(6, 3),
+        nn.Hardsigmoid(),  # whose 1/6 is a float32 there
+        nn.Linear(3, 3),
+        nn.QuickGELU(),
+        nn.Squareplus(2.0),
+    ],
     "views": lambda: [nn.Flatten(), nn.Tanh(), nn.Flatten(), nn.Sigmoid(), nn.Flatten()],
     "nested": lambda: [
         nn.Sequential(nn.Linear(6, 4), nn.Sigmoid()),
@@ -131,13 +152,8 @@ def test_the_first_layers_dx_can_be_left_out(layers, rng):
 def test_the_same_network_in_pytorch(activation, rng):
     import torch
 
-    twins = {
-        "ReLU": torch.nn.ReLU(), "LeakyReLU": torch.nn.LeakyReLU(0.2), "Sigmoid": torch.nn.Sigmoid(),
-        "Tanh": torch.nn.Tanh(), "SiLU": torch.nn.SiLU(), "ELU": torch.nn.ELU(0.7),
-    }  # fmt: skip
     layer = activation()
-    approximate = layer.options.get("approximate")
-    twin = torch.nn.GELU(approximate=approximate) if approximate else twins[type(layer).__name__]
+    twin = getattr(torch.nn, type(layer).__name__)(**layer.options)
     ours = in_float64(nn.Sequential(nn.Linear(6, 5), layer, nn.Linear(5, 3)))
     theirs = torch.nn.Sequential(torch.nn.Linear(6, 5), twin, torch.nn.Linear(5, 3)).double()
     # PyTorch takes our state_dict as it is: the same names, the same layouts

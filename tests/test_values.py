@@ -36,6 +36,25 @@ MP = {
     "gelu": lambda x, approximate: x / 2 * mpmath.erfc(-x / SQRT2),
     "gelu_tanh": lambda x, approximate: x / (1 + mpmath.exp(-2 * K * (x + mpmath.mpf("0.044715") * x**3))),
     "elu": lambda x, alpha: x if x > 0 else alpha * mpmath.expm1(x),
+    "selu": lambda x: (
+        (x if x > 0 else mpmath.mpf(1.6732632423543772) * mpmath.expm1(x)) * mpmath.mpf(1.0507009873554805)
+    ),
+    "celu": lambda x, alpha: x if x > 0 else alpha * mpmath.expm1(x / alpha),
+    "quick_gelu": lambda x: x / (1 + mpmath.exp(-mpmath.mpf(1.702) * x)),
+    "mish": lambda x: x * mpmath.tanh(mpmath.log1p(mpmath.exp(x))),
+    "softplus": lambda x, beta, threshold: x if beta * x > threshold else mpmath.log1p(mpmath.exp(beta * x)) / beta,
+    "logsigmoid": lambda x: -mpmath.log1p(mpmath.exp(-x)),
+    "tanhshrink": lambda x: x**3 / 3 if abs(x) < 1e-10 else x - mpmath.tanh(x),
+    "softsign": lambda x: x / (1 + abs(x)),
+    "squareplus": lambda x, b: b / (mpmath.sqrt(x * x + b) - x) / 2,
+    "hardtanh": lambda x, min_val, max_val: min(max(x, mpmath.mpf(min_val)), mpmath.mpf(max_val)),
+    "relu6": lambda x: min(max(x, mpmath.mpf(0)), mpmath.mpf(6)),
+    "hardsigmoid": lambda x: min(max(x / 6 + mpmath.mpf(0.5), mpmath.mpf(0)), mpmath.mpf(1)),
+    "hardswish": lambda x: x * min(max(x / 6 + mpmath.mpf(0.5), mpmath.mpf(0)), mpmath.mpf(1)),
+    "hardshrink": lambda x, lambd: x if abs(x) > lambd else mpmath.mpf(0),
+    "softshrink": lambda x, lambd: mpmath.sign(x) * max(abs(x) - lambd, mpmath.mpf(0)),
+    "threshold": lambda x, threshold, value: x if x > threshold else mpmath.mpf(value),
+    "heaviside": lambda x: mpmath.mpf(x >= 0),
 }
 MP_SLOPE = {
     "gelu": lambda x, approximate: mpmath.ncdf(x) + x * mpmath.npdf(x),
@@ -176,6 +195,8 @@ def pytorch_worst(case: Case, count: int) -> tuple[float, float]:
     function = getattr(torch.nn.functional, case.op.__name__, None)
     if function is None:
         pytest.skip("PyTorch has no function of this name")
+    if case.kernel == "threshold":  # has no default numbers there
+        function = functools.partial(function, threshold=0.0, value=0.0)
 
     def value(x: np.ndarray) -> np.ndarray:
         with torch.no_grad():

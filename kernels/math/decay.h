@@ -44,6 +44,12 @@ DLK_FN V magnitude(V x) {
   return min(pick<V>(110.0f, 760.0), abs(x));
 }
 
+// |x|, no larger than where e^-(b|x|) has become 0 for good: times any x / b that is a number of use. b > 0.
+template <class V>
+DLK_FN V magnitude_over(V x, V b) {
+  return min(pick<V>(131.0f, 790.0) / b, abs(x));
+}
+
 // e^-z = scale * unguard * mantissa
 template <class V>
 struct decay {

@@ -78,34 +78,89 @@ DLK_FN short_exp<V> reduce_short(pair<V> x, int offset) {
   return finish_short(t, n, fma(n, V(-0x1.62e4p-1f), x.hi) + x.lo);
 }
 
-// e^x from the reduction with offset 2 bias: 2^n does not always fit, its two halves do.
+// x between where e^x is 0 and inf all the same. min and max let NaN through because x is the second operand.
 template <class V>
-DLK_FN V exp_of(const reduced<V>& e) {
-  const uint_t<V> half = e.k >> 1;
-  return (V(1.0f) + (e.hi + expm1_rest(e))) * power_of_two<V>(half) * power_of_two<V>(e.k - half);
+DLK_FN V exp_range(V x, V low) {
+  return min(pick<V>(89.0f, 710.0), max(low, x));
+}
+// y * 2^n for the low bits of k, with offset 2 * bias: 2^n does not always fit, its two halves do.
+template <class V>
+DLK_FN V times_power_of_two(V y, uint_t<V> k) {
+  const uint_t<V> half = k >> 1;
+  return y * power_of_two<V>(half) * power_of_two<V>(k - half);
 }
 
+// e^x from the reduction with offset 2 bias
+template <class V>
+DLK_FN V exp_of(const reduced<V>& e) {
+  return times_power_of_two(V(1.0f) + (e.hi + expm1_rest(e)), e.k);
+}
 template <class V>
 DLK_FN V exp(V x) {
-  // Beyond these the result is 0 or inf all the same; min and max let NaN through because x is the second operand.
-  const V c = min(pick<V>(89.0f, 710.0), max(pick<V>(-104.0f, -746.0), x));
-  return exp_of(reduce(c, 2 * ieee_of<V>::bias));
+  return exp_of(reduce(exp_range(x, pick<V>(-104.0f, -746.0)), 2 * ieee_of<V>::bias));
+}
+
+// a e^x for x <= 0: the product costs no rounding of its own, a in two parts one addition.
+template <class V>
+DLK_FN V times_exp(V a, V x) {
+  const reduced<V> e = reduce(exp_range(x, pick<V>(-130.0f, -800.0)), 2 * ieee_of<V>::bias);
+  return times_power_of_two(fma(a, e.hi + expm1_rest(e), a), e.k);
+}
+template <class V>
+DLK_FN V times_exp(pair<V> a, V x) {
+  const reduced<V> e = reduce(exp_range(x, pick<V>(-130.0f, -800.0)), 2 * ieee_of<V>::bias);
+  return times_power_of_two(a.hi + fma(a.hi, e.hi + expm1_rest(e), a.lo), e.k);
 }
 
 // e^x - 1 = (s - 1) + s hi + s rest with s = 2^n, all at half scale, where the largest s still fits. The first two
 // terms are summed exactly, so that the last addition is the only rounding that shows, also where s - 1 and s hi
-// cancel.
+// cancel. e has offset bias - 1; the sum of the pair is (e^x - 1) / 2.
 template <class V>
-DLK_FN V expm1(V x) {
-  const V c = min(pick<V>(89.0f, 710.0), max(pick<V>(-32.0f, -64.0), x));
-  const reduced<V> e = reduce(c, ieee_of<V>::bias - 1);
+DLK_FN pair<V> half_expm1(const reduced<V>& e) {
   const V s = power_of_two<V>(e.k);
   const V a = s - V(0.5f), a_lost = (s - a) - V(0.5f);
   const pair<V> b = exact_sum(a, s * e.hi);
   const V rest = fma(e.hi * fma(V(-2.0f), e.lo, e.hi), exp_tail(e.r), -e.lo);  // expm1_rest with a better r^2
-  const V y = b.hi + fma(s, rest, b.lo + a_lost);
-  // x itself where it is the answer: keeps -0 and subnormals.
-  return select(abs(x) < pick<V>(0x1p-26f, 0x1p-55), x, y + y);
+  return {b.hi, fma(s, rest, b.lo + a_lost)};
+}
+template <class V>
+DLK_FN pair<V> half_expm1(V x) {
+  const V c = min(pick<V>(89.0f, 710.0), max(pick<V>(-32.0f, -64.0), x));
+  return half_expm1(reduce(c, ieee_of<V>::bias - 1));
+}
+// Is e^x - 1 = x, as far as one can tell? Taking x there keeps -0 and subnormals.
+template <class V>
+DLK_FN auto linear_expm1(V x) {
+  return abs(x) < pick<V>(0x1p-26f, 0x1p-55);
+}
+
+template <class V>
+DLK_FN V expm1(V x) {
+  const pair<V> h = half_expm1(x);
+  const V y = h.hi + h.lo;
+  return select(linear_expm1(x), x, y + y);
+}
+
+// a (e^x - 1), rounded once
+template <class V>
+DLK_FN V times_expm1(V a, V x) {
+  const pair<V> h = half_expm1(x);
+  const V twice = a + a;
+  return select(linear_expm1(x), a * x, fma(twice, h.hi, twice * h.lo));
+}
+template <class V>
+DLK_FN V times_expm1(pair<V> a, V x) {
+  const pair<V> h = half_expm1(x);
+  const V twice = a.hi + a.hi;
+  const V y = fma(twice, h.hi, fma(twice, h.lo, (a.lo + a.lo) * h.hi));
+  return select(linear_expm1(x), fma(a.hi, x, a.lo * x), y);
+}
+
+// x / a as the unevaluated sum of two numbers, x no larger than what the exponential of it takes.
+template <class V>
+DLK_FN pair<V> exponent_quotient(V x, V a) {
+  const V r = V(1.0f) / a, q = x * r;
+  return {q, fma(-q, a, x) * r};
 }
 
 }  // namespace math

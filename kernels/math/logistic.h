@@ -35,14 +35,22 @@ DLK_FN pair<V> short_logistic(V x) {
   return {r, fma(rs, e.p, fma(r, V(guard), rs - V(1.0f)))};
 }
 
+// From the reduced |x|, which may have more digits than x: q = 1 / (1 + e^|x|) on the left, 1 - q on the right, rounded once.
+template <class V>
+DLK_FN V sigmoid(V x, const reduced<V>& e) {
+  const logistic_parts<V> m = minus_logistic(e);
+  const V q = -m.r * m.scale, u = V(unguard<V>);
+  const pair<V> right = exact_sum(V(1.0f), -(q * u));
+  return select(x < V(0.0f), fma(q, m.error, q) * u, right.hi + fma(-(q * m.error), u, right.lo));
+}
+
 template <class V>
 DLK_FN V sigmoid(V x) {
   if constexpr (is_f32<V>) {
     const pair<V> q = short_logistic<63>(min(V(40.0f), max(V(-104.0f), x)));
     return fma(-q.hi, q.lo, q.hi) * V(0x1p-63f);
-  } else {  // 1 - q on the right, |0 - q| on the left, q = 1 / (1 + e^|x|)
-    const logistic_parts<V> m = minus_logistic(reduce<-1>(magnitude(x), guard_offset<V>));
-    return abs(fma(fma(m.r, m.error, m.r) * m.scale, V(unguard<V>), select(x < V(0.0f), V(0.0f), V(1.0f))));
+  } else {
+    return sigmoid(x, reduce<-1>(magnitude(x), guard_offset<V>));
   }
 }
 
@@ -67,7 +75,16 @@ DLK_FN V silu(V x) {
   }
 }
 
-// e^-w - 1 with all its digits, for small w too. float32 needs w < 24.5 ln2: s - 1 is then exact.
+// e^-w - 1 with all its digits, for small w too.
+template <class V>
+DLK_FN pair<V> long_expm1_of_minus(V w) {
+  const reduced<V> e = reduce(-w, ieee_of<V>::bias);
+  const V s = power_of_two<V>(e.k), a = s - V(1.0f), a_lost = s - (a + V(1.0f));
+  const pair<V> b = exact_sum(a, s * e.hi);
+  const V rest = fma(e.hi * fma(V(-2.0f), e.lo, e.hi), exp_tail(e.r), -e.lo);
+  return exact_sum(b.hi, fma(s, rest, b.lo + a_lost));
+}
+// The same in fewer operations. float32 needs w < 24.5 ln2: s - 1 is then exact.
 template <class V>
 DLK_FN pair<V> expm1_of_minus(V w) {
   if constexpr (is_f32<V>) {
@@ -76,10 +93,7 @@ DLK_FN pair<V> expm1_of_minus(V w) {
     const pair<V> m = exact_fma(s, e.p, s - V(1.0f));
     return {m.hi, fma(s, e.p_lo, m.lo)};
   } else {
-    const reduced<V> e = reduce(-w, ieee_of<V>::bias);
-    const V s = power_of_two<V>(e.k), a = s - V(1.0f), a_lost = s - (a + V(1.0f));
-    const pair<V> b = exact_sum(a, s * e.hi);
-    return exact_sum(b.hi, fma(s, expm1_rest(e), b.lo + a_lost));
+    return long_expm1_of_minus(w);
   }
 }
 
@@ -117,16 +131,16 @@ DLK_FN V tanh_grad(V x) {
   return value(logistic_slope(e, pair<V>{V(4.0f) * e.mantissa.hi, V(4.0f) * e.mantissa.lo}));
 }
 
+// silu'(+-z), on the side of x, for a z that may have more digits than x.
 // silu'(-z) = e (1 + e - z) / (1 + e)^2. The bracket is 0 at z0 = 1.278...; with d = z0 - z it is d (1 + (z0 - 1) (e^d
 // - 1) / d), taken from a polynomial where |d| < 1/4: relative error float32 2^-30.5, float64 2^-62 (Sollya fpminimax).
 template <class V>
-DLK_FN V silu_grad(V x) {
-  const V z = magnitude(x);
-  const decay<V> e = decay_of(reduce(-z, guard_offset<V>));
+DLK_FN V silu_grad(V x, pair<V> z) {
+  const decay<V> e = decay_of(reduce(pair<V>{-z.hi, -z.lo}, guard_offset<V>));
   const V root = pick<V>(0x1.474974p+0f, 0x1.474973c84120bp+0),
           root_lo = pick<V>(-0x1.bdf6fap-27f, 0x1.f8d74bc9ac154p-54);
-  const V from_root = root - z;
-  const pair<V> d = exact_sum(from_root, root_lo);
+  const V from_root = root - z.hi;
+  const pair<V> d = exact_sum(from_root, root_lo - z.lo);
   V slope;
   if constexpr (is_f32<V>) {
     slope = poly(d.hi, {0x1.1d25dp-3f, 0x1.7c3236p-5f, 0x1.7c2f2cp-7f, 0x1.30ccdap-9f, 0x1.9b2094p-12f});
@@ -136,10 +150,14 @@ DLK_FN V silu_grad(V x) {
                         0x1.4a01a98b0d703p-24, 0x1.e277c78120a03p-28});
   }
   const pair<V> near = product(d, exact_sum(root, fma(d.hi, slope, root_lo)));
-  const pair<V> u = exact_sum(V(1.0f), -z), far = exact_sum(u.hi, e.whole.hi);
+  const pair<V> u = exact_sum(V(1.0f), -z.hi), far = exact_sum(u.hi, e.whole.hi);
   const auto close = abs(from_root) < V(0.25f);
-  const pair<V> n = {select(close, near.hi, far.hi), select(close, near.lo, far.lo + (u.lo + e.whole.lo))};
+  const pair<V> n = {select(close, near.hi, far.hi), select(close, near.lo, far.lo + ((u.lo - z.lo) + e.whole.lo))};
   return reflect_slope(x, logistic_slope(e, product(e.mantissa, n)));
+}
+template <class V>
+DLK_FN V silu_grad(V x) {
+  return silu_grad(x, pair<V>{magnitude(x), V(0.0f)});
 }
 
 }  // namespace math

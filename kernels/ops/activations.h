@@ -1,49 +1,11 @@
-// Elementwise activations: the value, the gradient from the input x and, where the output is enough, from the output y.
-// NaN in gives NaN out, because every choice between x and something else is a select in which a NaN falls to the side of x.
+// The smooth elementwise activations: the value, the gradient from the input x and, where the output is enough, from the output y.
+// And the lists of all activations.
 #pragma once
 #include "../math.h"
-#include "op.h"
+#include "piecewise.h"
 
 DLK_BEGIN
 namespace ops {
-
-// max(0, x).  relu(-0) = -0 and the derivative at 0 is 0, as in PyTorch; fmax would turn NaN into 0.
-struct relu : params<0> {
-  static constexpr auto name = "relu";
-  using params<0>::params;
-
-  template <class V>
-  DLK_FN V operator()(V x) const {
-    return select(x < V(0), V(0), x);
-  }
-  template <class V>
-  DLK_FN V grad(V dy, V x) const {
-    return select(x <= V(0), V(0), dy);
-  }
-  template <class V>
-  DLK_FN V grad_y(V dy, V y) const {
-    return grad(dy, y);
-  }
-};
-
-// x > 0 ? x : a x.   Maas, Hannun & Ng 2013
-struct leaky_relu : params<1> {
-  static constexpr auto name = "leaky_relu";
-  using params<1>::params;
-
-  template <class V>
-  DLK_FN V operator()(V x) const {
-    return select(x > V(0), x, x * V(p[0]));
-  }
-  template <class V>
-  DLK_FN V grad(V dy, V x) const {
-    return select(x > V(0), dy, dy * V(p[0]));
-  }
-  template <class V>
-  DLK_FN V grad_y(V dy, V y) const {  // y has the sign of x: the slope is positive
-    return grad(dy, y);
-  }
-};
 
 // 1 / (1 + exp(-x))
 struct sigmoid : params<0> {
@@ -128,6 +90,117 @@ struct gelu_tanh : params<0> {
   }
 };
 
+// x sigma(1.702 x), the same paper's other approximation
+struct quick_gelu : params<0> {
+  static constexpr auto name = "quick_gelu";
+  using params<0>::params;
+
+  template <class V>
+  DLK_FN V operator()(V x) const {
+    return math::quick_gelu(x);
+  }
+  template <class V>
+  DLK_FN V grad(V dy, V x) const {
+    return dy * math::quick_gelu_grad(x);
+  }
+};
+
+// x tanh(log(1 + exp(x))).   Misra 2019, arXiv:1908.08681
+struct mish : params<0> {
+  static constexpr auto name = "mish";
+  using params<0>::params;
+
+  template <class V>
+  DLK_FN V operator()(V x) const {
+    return math::mish(x);
+  }
+  template <class V>
+  DLK_FN V grad(V dy, V x) const {
+    return dy * math::mish_grad(x);
+  }
+};
+
+// log(1 + exp(b x)) / b, and x where b x > threshold.   Dugas et al. 2001
+struct softplus : params<2> {
+  static constexpr auto name = "softplus";
+  using params<2>::params;
+
+  template <class V>
+  DLK_FN V operator()(V x) const {
+    return select(V(p[0]) * x > V(p[1]), x, math::softplus(x, V(p[0])));
+  }
+  template <class V>
+  DLK_FN V grad(V dy, V x) const {
+    const math::pair<V> t = math::exact_product(math::magnitude_over(x, V(p[0])), V(p[0]));
+    const V slope = math::sigmoid(x, math::reduce<-1>(t, math::guard_offset<V>));
+    return select(V(p[0]) * x > V(p[1]), dy, dy * slope);
+  }
+  template <class V>
+  DLK_FN V grad_y(V dy, V y) const {  // sigma(b x) = 1 - exp(-b y)
+    const V t = V(p[0]) * y;
+    return select(t > V(p[1]), dy, dy * -math::expm1(-t));
+  }
+};
+
+// -log(1 + exp(-x))
+struct logsigmoid : params<0> {
+  static constexpr auto name = "logsigmoid";
+  using params<0>::params;
+
+  template <class V>
+  DLK_FN V operator()(V x) const {
+    return -math::softplus(-x);
+  }
+  template <class V>
+  DLK_FN V grad(V dy, V x) const {
+    return dy * math::sigmoid(-x, math::reduce<-1>(math::magnitude(x), math::guard_offset<V>));
+  }
+};
+
+struct tanhshrink : params<0> {
+  static constexpr auto name = "tanhshrink";
+  using params<0>::params;
+
+  template <class V>
+  DLK_FN V operator()(V x) const {
+    return math::tanhshrink(x);
+  }
+  template <class V>
+  DLK_FN V grad(V dy, V x) const {
+    return dy * math::tanhshrink_grad(x);
+  }
+};
+
+// x / (1 + |x|).   Bergstra et al. 2009
+struct softsign : params<0> {
+  static constexpr auto name = "softsign";
+  using params<0>::params;
+
+  template <class V>
+  DLK_FN V operator()(V x) const {
+    return math::softsign(x);
+  }
+  template <class V>
+  DLK_FN V grad(V dy, V x) const {
+    return dy * math::softsign_grad(x);
+  }
+};
+
+// (x + sqrt(x^2 + b)) / 2.   Barron 2021, arXiv:2112.11687
+struct squareplus : params<1> {
+  static constexpr auto name = "squareplus";
+  using params<1>::params;
+
+  template <class V>
+  DLK_FN V operator()(V x) const {
+    return math::squareplus(x, V(p[0]));
+  }
+  template <class V>
+  DLK_FN V grad(V dy, V x) const {
+    return dy * math::squareplus_grad(x, V(p[0]));
+  }
+};
+
 // x > 0 ? x : a (exp(x) - 1).   Clevert, Unterthiner & Hochreiter 2015, arXiv:1511.07289
 struct elu : params<1> {
   static constexpr auto name = "elu";
@@ -135,11 +208,11 @@ struct elu : params<1> {
 
   template <class V>
   DLK_FN V operator()(V x) const {
-    return select(x > V(0), x, V(p[0]) * math::expm1(x));
+    return select(x > V(0), x, math::times_expm1(V(p[0]), x));
   }
   template <class V>
   DLK_FN V grad(V dy, V x) const {
-    return select(x > V(0), dy, dy * (V(p[0]) * math::exp(x)));
+    return select(x > V(0), dy, dy * math::times_exp(V(p[0]), x));
   }
   template <class V>
   DLK_FN V grad_y(V dy, V y) const {  // a exp(x) = y + a, for a > 0
@@ -147,10 +220,73 @@ struct elu : params<1> {
   }
 };
 
+// l elu(x, a) with two constants that are known to more digits than a float32 has.   Klambauer et al. 2017, arXiv:1706.02515
+struct selu : params<0> {
+  static constexpr auto name = "selu";
+  using params<0>::params;
+
+  // The first part is rounded down: an infinity then stays one.
+  template <class V>
+  static DLK_FN V times_scale(V x) {
+    if constexpr (is_f32<V>) {
+      return fma(x, V(0x1.0cfabcp+0f), x * V(0x1.6a9114p-24f));
+    } else {
+      return x * V(0x1.0cfabd6a91132p+0);
+    }
+  }
+  template <class V>
+  static DLK_FN math::pair<V> left_scale() {  // l a
+    return {math::pick<V>(0x1.c212ccp+0f, 0x1.c212cc640f03p+0), math::pick<V>(0x1.903c0cp-26f, 0x1.092dbf6372048p-54)};
+  }
+
+  template <class V>
+  DLK_FN V operator()(V x) const {
+    return select(x > V(0), times_scale(x), math::times_expm1(left_scale<V>(), x));
+  }
+  template <class V>
+  DLK_FN V grad(V dy, V x) const {
+    return select(x > V(0), times_scale(dy), dy * math::times_exp(left_scale<V>(), x));
+  }
+  template <class V>
+  DLK_FN V grad_y(V dy, V y) const {
+    const math::pair<V> a = left_scale<V>();
+    return select(y > V(0), times_scale(dy), dy * ((y + a.hi) + a.lo));
+  }
+};
+
+// x > 0 ? x : a (exp(x / a) - 1), a > 0.   Barron 2017, arXiv:1704.07483
+struct celu : params<1> {
+  static constexpr auto name = "celu";
+  using params<1>::params;
+
+  template <class V>
+  DLK_FN V operator()(V x) const {
+    const V a = V(p[0]), twice = a + a;
+    const math::pair<V> t = math::exponent_quotient(max(a * math::pick<V>(-32.0f, -64.0), x), a);
+    const math::pair<V> h = math::half_expm1(math::reduce(t, math::ieee_of<V>::bias - 1));
+    return select((x > V(0)) | math::linear_expm1(t.hi), x, fma(twice, h.hi, twice * h.lo));
+  }
+  template <class V>
+  DLK_FN V grad(V dy, V x) const {
+    const V a = V(p[0]);
+    const math::pair<V> t = math::exponent_quotient(max(a * math::pick<V>(-104.0f, -746.0), x), a);
+    return select(x > V(0), dy, dy * math::exp_of(math::reduce(t, 2 * math::ieee_of<V>::bias)));
+  }
+  template <class V>
+  DLK_FN V grad_y(V dy, V y) const {  // exp(x / a) = (y + a) / a
+    return select(y > V(0), dy, dy * ((y + V(p[0])) / V(p[0])));
+  }
+};
+
 }  // namespace ops
 
 using activations =
-    list<ops::relu, ops::leaky_relu, ops::sigmoid, ops::tanh, ops::silu, ops::gelu, ops::gelu_tanh, ops::elu>;
-using activations_from_y = list<ops::relu, ops::leaky_relu, ops::sigmoid, ops::tanh, ops::elu>;
+    list<ops::relu, ops::leaky_relu, ops::hardtanh, ops::relu6, ops::hardsigmoid, ops::hardswish, ops::hardshrink,
+         ops::softshrink, ops::threshold, ops::heaviside, ops::sigmoid, ops::tanh, ops::silu, ops::gelu, ops::gelu_tanh,
+         ops::quick_gelu, ops::mish, ops::softplus, ops::logsigmoid, ops::tanhshrink, ops::softsign, ops::squareplus,
+         ops::elu, ops::selu, ops::celu>;
+using activations_from_y =
+    list<ops::relu, ops::leaky_relu, ops::relu6, ops::hardsigmoid, ops::hardshrink, ops::softshrink, ops::sigmoid,
+         ops::tanh, ops::softplus, ops::elu, ops::selu, ops::celu>;
 
 DLK_END

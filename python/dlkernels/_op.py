@@ -134,7 +134,7 @@ def _register(call: Any, definition: Definition, kind: str, ulp: float, source: 
 
 def _signature(text: str) -> inspect.Signature:
     """The signature written as Python writes it: ``(dy, x=None, *, out=None)``."""
-    scope: dict[str, Any] = {}
+    scope: dict[str, Any] = {"inf": math.inf}
     exec(f"def f{text}: ...", scope)  # only texts of this package come here
     return inspect.signature(scope["f"])
 

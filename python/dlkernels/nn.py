@@ -11,7 +11,6 @@ owes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -20,23 +19,65 @@ from numpy.typing import DTypeLike
 import dlkernels as dk
 from dlkernels import arguments
 from dlkernels import init as initializers
+from dlkernels.activation_layers import (
+    CELU,
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    Mish,
+    QuickGELU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softshrink,
+    Softsign,
+    Squareplus,
+    Tanh,
+    Tanhshrink,
+    Threshold,
+)
 from dlkernels.layer import Array, Backprop, Layer
 from dlkernels.sequential import Sequential
 
 __all__ = [
+    "CELU",
     "ELU",
     "GELU",
+    "SELU",
     "Activation",
     "Dropout",
     "Flatten",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
     "Layer",
     "LeakyReLU",
     "Linear",
+    "LogSigmoid",
+    "Mish",
+    "QuickGELU",
     "ReLU",
+    "ReLU6",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Squareplus",
     "Tanh",
+    "Tanhshrink",
+    "Threshold",
 ]
 
 
@@ -179,86 +220,3 @@ class Dropout(Layer):
 
     def __repr__(self) -> str:
         return f"Dropout({self.p})"
-
-
-class Activation(Layer):
-    """An elementwise op as a layer, e.g. ``Activation("gelu", approximate="tanh")``.
-
-    With `from_output` the derivative is taken from y, so y overwrites x in place; otherwise x is kept beside
-    y.
-    """
-
-    def __init__(self, name: str, from_output: bool, **options: Any) -> None:
-        super().__init__()
-        self.op, self.options = getattr(dk, name), options
-        self.keeps_output = from_output
-
-    def forward(self, x: Array, own: bool) -> tuple[Array, Backprop]:
-        op, options = self.op, self.options
-        y = op(x, out=x if own and self.keeps_output else self.buffers("y", x.shape, x), **options)
-        saved = {"y": y} if self.keeps_output else {"x": x}
-
-        def backward(dy: Array, own: bool, need_dx: bool) -> Array | None:
-            if not need_dx:
-                return None
-            return op.backward(dy, **saved, out=dy if own else self.buffers("dx", dy.shape, dy), **options)
-
-        return y, backward
-
-    def predict(self, x: Array) -> Array:
-        return self.op(x, **self.options)
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
-        return f"{type(self).__name__}({shown})"
-
-
-class ReLU(Activation):
-    """max(x, 0)."""
-
-    def __init__(self) -> None:
-        super().__init__("relu", from_output=True)
-
-
-class LeakyReLU(Activation):
-    """x where x > 0, else negative_slope x. The sign of y gives the branch as long as the slope is
-    positive.
-    """
-
-    def __init__(self, negative_slope: float = 0.01) -> None:
-        super().__init__("leaky_relu", from_output=negative_slope > 0, negative_slope=negative_slope)
-
-
-class Sigmoid(Activation):
-    """1 / (1 + e^-x)."""
-
-    def __init__(self) -> None:
-        super().__init__("sigmoid", from_output=True)
-
-
-class Tanh(Activation):
-    """tanh x."""
-
-    def __init__(self) -> None:
-        super().__init__("tanh", from_output=True)
-
-
-class SiLU(Activation):
-    """x sigmoid(x)."""
-
-    def __init__(self) -> None:
-        super().__init__("silu", from_output=False)
-
-
-class GELU(Activation):
-    """x Phi(x); approximate="tanh" for the tanh form."""
-
-    def __init__(self, approximate: str = "none") -> None:
-        super().__init__("gelu", from_output=False, approximate=approximate)
-
-
-class ELU(Activation):
-    """x where x > 0, else alpha (e^x - 1)."""
-
-    def __init__(self, alpha: float = 1.0) -> None:
-        super().__init__("elu", from_output=alpha > 0, alpha=alpha)

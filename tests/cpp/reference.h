@@ -98,6 +98,28 @@ R gelu_tanh(R x) {
 }
 
 template <class R>
+R quick_gelu(R x) {
+  return gated(x, sigmoid(R(1.702) * x));
+}
+template <class R>
+R mish(R x) {  // tanh(log(1 + w)) = w (w + 2) / (w (w + 2) + 2), w = e^x; for x >= 0 in 1 / w
+  const R e = exp_of(-size(x));
+  return gated(x, x < 0 ? e * (e + 2) / (e * (e + 2) + 2) : (1 + 2 * e) / (1 + 2 * e + 2 * e * e));
+}
+template <class R>
+R tanhshrink(R x) {  // tanh x = x / (1 + x^2 / (3 + x^2 / (5 + ...)))
+  R f = 61;
+  for (int odd = 59; odd > 1; odd -= 2) f = odd + x * x / f;
+  const R tail = x * x / f;
+  return size(x) < 2 ? x * tail / (1 + tail) : x - tanh_of(x);
+}
+template <class R>
+R softsign(R x) {
+  const R y = 1 / (1 + 1 / (x < 0 ? -x : x));
+  return x == 0 ? x : x < 0 ? -y : y;
+}
+
+template <class R>
 R sigmoid_grad(R x) {
   const R e = exp_of(-size(x));
   return e / ((1 + e) * (1 + e));
@@ -140,6 +162,25 @@ R falling(R x) {
 template <class R>
 R falling1p(R x) {
   return exp_of(R(-2.5) * log1p_of(x));
+}
+template <class R>
+R quick_gelu_grad(R x) {
+  return silu_grad(R(1.702) * x);
+}
+template <class R>
+R mish_grad(R x) {
+  const R z = size(x), e = exp_of(-z), left = 2 + e * (2 + e), right = 1 + 2 * e * (1 + e);
+  if (x < 0) return e * (4 * (1 - z) + e * (6 - 4 * z + e * (4 + e))) / (left * left);
+  return x != x ? x : (1 + e * (4 + e * (4 * z + 6 + 4 * e * (z + 1)))) / (right * right);
+}
+template <class R>
+R tanhshrink_grad(R x) {
+  return tanh_of(x) * tanh_of(x);
+}
+template <class R>
+R softsign_grad(R x) {
+  const R d = 1 + (x < 0 ? -x : x);
+  return 1 / d / d;
 }
 
 }  // namespace reference
