@@ -84,6 +84,25 @@ def test_hyper_parameter_is_a_number(op: Any) -> None:
         assert np.array_equal(op(x, **{name: value}), op(x, **{name: float(value)}))
 
 
+@pytest.mark.parametrize(
+    ("name", "parameter", "limit", "wrong"),
+    [
+        ("celu", "alpha", "> 0", 0.0),
+        ("softplus", "beta", "> 0", -1.0),
+        ("squareplus", "b", "> 0", 0.0),
+        ("hardshrink", "lambd", ">= 0", -0.5),
+        ("softshrink", "lambd", ">= 0", float("nan")),
+    ],
+)
+def test_hyper_parameter_out_of_its_limits(name: str, parameter: str, limit: str, wrong: float) -> None:
+    x, op = np.ones(3, np.float32), getattr(dk, name)
+    out = x.copy()
+    for function in (op, lambda x, **kw: op.backward(x, x, **kw)):
+        with pytest.raises(ValueError, match=f"{name}.*: {parameter} must be {limit}, got"):
+            function(x, **{parameter: wrong}, out=out)
+    assert np.array_equal(out, x)
+
+
 def test_gelu_approximate() -> None:
     x = np.ones(3, np.float32)
     for function in (dk.gelu, lambda x, **kw: dk.gelu.backward(x, x, **kw)):

@@ -108,7 +108,9 @@ def mish(x: Any, *, out: Any = None) -> Any:
     return np.where(np.isneginf(x), -0.0, np.where(x >= 0, right, left))
 
 
-@map_op(ulp=1.5, grad_ulp=2.5, source="Dugas et al. (2001)", domain=(-120, 120), from_y=True)
+@map_op(
+    ulp=1.5, grad_ulp=2.5, source="Dugas et al. (2001)", domain=(-120, 120), from_y=True, limits={"beta": "> 0"},
+)  # fmt: skip
 def softplus(x: Any, beta: float = 1.0, threshold: float = math.inf, *, out: Any = None) -> Any:
     """log(1 + exp(beta x)) / beta, for beta > 0; x where beta x > threshold.
 
@@ -167,7 +169,7 @@ def softsign(x: Any, *, out: Any = None) -> Any:
     return np.where(np.isposinf(x), 1.0, np.where(np.isneginf(x), -1.0, x / (1.0 + np.abs(x))))
 
 
-@map_op(ulp=1.0, grad_ulp=2.0, source="Barron (2021), arXiv:2112.11687", domain=(-100, 100))
+@map_op(ulp=1.0, grad_ulp=2.0, source="Barron (2021), arXiv:2112.11687", domain=(-100, 100), limits={"b": "> 0"})
 def squareplus(x: Any, b: float = 4.0, *, out: Any = None) -> Any:
     """(x + sqrt(x^2 + b)) / 2, for b > 0: like softplus, without an exponential.
 
@@ -211,7 +213,10 @@ def selu(x: Any, *, out: Any = None) -> Any:
     return np.where(x > 0, x * scale, np.expm1(np.minimum(x, 0.0)) * alpha * scale)
 
 
-@map_op(ulp=1.0, grad_ulp=2.5, source="Barron (2017), arXiv:1704.07483", domain=(-120, 120), from_y=True)
+@map_op(
+    ulp=1.0, grad_ulp=2.5, source="Barron (2017), arXiv:1704.07483", domain=(-120, 120), from_y=True,
+    limits={"alpha": "> 0"},
+)  # fmt: skip
 def celu(x: Any, alpha: float = 1.0, *, out: Any = None) -> Any:
     """x where x > 0, alpha (exp(x / alpha) - 1) elsewhere, for alpha > 0.
 

@@ -100,7 +100,9 @@ def hardswish(x: Any, *, out: Any = None) -> Any:
     return np.where(x <= -3, -0.0, np.where(x < 3, x * (x + 3.0) / 6.0, x))
 
 
-@map_op(ulp=0.5, grad_ulp=0.5, source="Donoho & Johnstone (1994)", domain=(-100, 100), from_y=True)
+@map_op(
+    ulp=0.5, grad_ulp=0.5, source="Donoho & Johnstone (1994)", domain=(-100, 100), from_y=True, limits={"lambd": ">= 0"},
+)  # fmt: skip
 def hardshrink(x: Any, lambd: float = 0.5, *, out: Any = None) -> Any:
     """x where |x| > lambd, 0 elsewhere, for lambd >= 0.
 
@@ -113,7 +115,9 @@ def hardshrink(x: Any, lambd: float = 0.5, *, out: Any = None) -> Any:
     return np.where(np.abs(x) <= lambd, 0.0, x)
 
 
-@map_op(ulp=0.5, grad_ulp=0.5, source="Donoho & Johnstone (1994)", domain=(-100, 100), from_y=True)
+@map_op(
+    ulp=0.5, grad_ulp=0.5, source="Donoho & Johnstone (1994)", domain=(-100, 100), from_y=True, limits={"lambd": ">= 0"},
+)  # fmt: skip
 def softshrink(x: Any, lambd: float = 0.5, *, out: Any = None) -> Any:
     """x - lambd where x > lambd, x + lambd where x < -lambd, 0 elsewhere, for lambd >= 0.
 
