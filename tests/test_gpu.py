@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import CALLS
 
 import dlkernels as dk
 
@@ -80,6 +81,17 @@ def test_steps(cp: Any, rng: np.random.Generator, rule: Any, dtype: str) -> None
         cpu.step([x for _, x in grads])
     for g, x in pairs:
         _same_bits(g, x)
+
+
+def test_numpy_and_cupy_do_not_mix(cp: Any) -> None:
+    for call in CALLS:
+        names = [name for name in call.arrays if name != call.like]
+        for changes in [{name: cp.asarray(call.arrays[name])} for name in names]:
+            with pytest.raises(ValueError, match=f"^{call.name}: .*different devices"):
+                call(**changes)
+        if call.takes_out:
+            with pytest.raises(ValueError, match=f"^{call.name}: .*different devices"):
+                call(out=cp.asarray(call.arrays[call.like]))
 
 
 def test_the_current_stream_is_used(cp: Any) -> None:
