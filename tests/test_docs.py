@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import doctest
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import dlkernels as dk
+
+MAKE_OPS = Path(__file__).parents[1] / "docs/make_ops.py"
 
 
 def _calls() -> list[Any]:
@@ -41,3 +45,12 @@ def test_the_examples_are_true(call: Any) -> None:
 @pytest.mark.parametrize("name", dk.__all__)
 def test_every_public_name_is_documented(name: str) -> None:
     assert getattr(dk, name).__doc__
+
+
+@pytest.mark.skipif(not MAKE_OPS.exists(), reason="needs docs/ beside the tests")
+def test_the_page_about_all_ops_is_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("make_ops", MAKE_OPS)
+    make_ops = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_ops)
+    assert make_ops.PAGE.read_text(encoding="utf-8") == make_ops.page(), "run: python docs/make_ops.py"
+    assert all(f"### {name}\n" in make_ops.page() for name in dk.ops.registry)
