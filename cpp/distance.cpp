@@ -47,15 +47,11 @@ void along(DistanceArgs a, int (*kernel)(const DistanceArgs&)) {
 }  // namespace
 
 void run(const DistanceCall& c) {
-  const Table<DistanceArgs>* table = target_for(c.mask->device).distance;
-  if (table == nullptr) {
-    check::fail_value(std::string(c.op) +
-                      ": mask is on a GPU, for which there is no kernel yet. Pass a CPU array, or use " +
-                      "cupyx.scipy.ndimage.distance_transform_edt.");
-  }
+  const Target& target = target_for(c.mask->device);
+  if (target.distance == nullptr) check::not_on_this_target(c.op, target.name);
   const std::int64_t size = size_of(*c.out);
   if (size == 0) return;
-  const auto& run = table->entry[0].run;
+  const auto& run = target.distance->entry[0].run;
 
   // Squared distances stay in float64: in `out` itself where it can hold them.
   const bool direct = is_contiguous(*c.out);

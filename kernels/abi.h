@@ -122,6 +122,20 @@ constexpr std::int64_t distance_scratch(std::int64_t lines, std::int64_t n) {
   return 8 * n * ((lines < kNeighbors ? lines : kNeighbors) + 3);
 }
 
+// An affine map with numbers of its own for each column, which casts on the way: element i is in column c = (first + i) mod period, and
+//   out[i] = (in[i] - shift[c]) scale[c] + offset[c], kept in [low, high],
+// computed in float64 whatever the storage types are, and rounded once. in: the entry's type, out: run[dtype]'s.
+struct RescaleArgs {
+  std::int64_t n, first, period;  // period >= kAhead
+  const void* in;
+  void* out;
+  const double *shift, *scale, *offset;  // period + kAhead numbers: the first ones follow the last ones again
+  double low, high;
+  bool stream;  // as in MapArgs
+  void* queue;
+};
+constexpr std::int64_t kAhead = 16;  // no target takes more elements at a time
+
 // What an op wants beside inputs, outputs and params.
 enum Needs : int { nothing_more = 0, random_words = 1, class_ids = 2, more_operands = 4 };
 
@@ -156,6 +170,7 @@ struct Target {
   const Table<LabelArgs>* labels;
   const Table<UpdateArgs>* update;
   const Table<DistanceArgs>* distance;  // null: this target has none
+  const Table<RescaleArgs>* rescale;    // entries for f32, f64, f16, bf16 and uint8; null: this target has none
 };
 
 }  // namespace dlk

@@ -256,6 +256,15 @@ void read_array(Array& a, PyObject* object, const char* op, const char* arg) {
   a.view.readonly = a.view.readonly || helper("immutable")(py::handle(object)).cast<bool>();
 }
 
+Element dtype_argument(PyObject* value, const char* op, TensorView& named) {
+  try {
+    return element_of(py::dtype::from_args(py::reinterpret_borrow<py::object>(value)).ptr(), named);
+  } catch (py::error_already_set& e) {
+    if (!e.matches(PyExc_TypeError)) throw;
+    check::fail_type(std::string(op) + ": dtype must be a NumPy dtype, got " + type_name(value) + ".");
+  }
+}
+
 void new_array(Result& r, const Array& result_of, Element element, int ndim, const std::int64_t* shape,
                const char* op) {
   if (result_of.numpy) {

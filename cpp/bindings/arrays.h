@@ -26,6 +26,9 @@ void init_arrays(py::module_& m);
 // Throws dlk::Error for anything that is not an array that a kernel can read as it lies.
 void read_array(Array& a, PyObject* object, const char* op, const char* arg);
 
+// What a dtype argument names: a NumPy dtype, or whatever numpy.dtype takes. `named` gets its name where it is none of ours.
+Element dtype_argument(PyObject* value, const char* op, TensorView& named);
+
 // A result of the given shape, from the array library of `like`. finish() makes it what the caller gets.
 struct Result {
   Array array;

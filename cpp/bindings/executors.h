@@ -114,6 +114,7 @@ void init_map(py::module_& m);
 void init_rows(py::module_& m);
 void init_losses(py::module_& m);
 void init_distance(py::module_& m);
+void init_rescale(py::module_& m);
 void init_row_losses(py::module_& m);
 void init_engine(py::module_& m);
 

@@ -44,6 +44,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   dlk::init_rows(m);
   dlk::init_losses(m);
   dlk::init_distance(m);
+  dlk::init_rescale(m);
   dlk::init_row_losses(m);
   dlk::init_engine(m);
   init_runtime(m);

@@ -252,6 +252,57 @@ DLK_FN packed_t<V, f16> pack(V a, f16*) {
 #endif
 }
 
+// Bytes that are numbers from 0 to 255: an input only.
+struct u8 {
+  std::uint8_t u;
+};
+template <class V>
+DLK_FN V unpack(packed_t<V, u8> bytes, u8*) {
+  typename vec<std::int32_t, lane<V>::size>::raw wide;
+#if defined(__AVX512F__)
+  wide = (decltype(wide))_mm512_cvtepu8_epi32((__m128i)bytes);
+#elif defined(__AVX2__)
+  wide = (decltype(wide))_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes));
+#else
+  std::uint8_t each[lane<V>::size];
+  std::memcpy(each, &bytes, sizeof each);
+  for (int i = 0; i < lane<V>::size; ++i) wide[i] = each[i];
+#endif
+  return {__builtin_convertvector(wide, typename V::raw)};
+}
+
+// A register of float32 as two of float64, and back, rounded once.
+DLK_FN void widen(lanes<f32> v, lanes<f64>* to) {
+#if defined(__AVX512F__)
+  to[0] = {_mm512_cvtps_pd(_mm512_castps512_ps256(v.v))};
+  to[1] = {_mm512_cvtps_pd(_mm512_extractf32x8_ps(v.v, 1))};
+#elif defined(__AVX2__)
+  to[0] = {_mm256_cvtps_pd(_mm256_castps256_ps128(v.v))};
+  to[1] = {_mm256_cvtps_pd(_mm256_extractf128_ps(v.v, 1))};
+#elif defined(__x86_64__)
+  to[0] = {_mm_cvtps_pd(v.v)};
+  to[1] = {_mm_cvtps_pd(_mm_movehl_ps(v.v, v.v))};
+#else
+  for (int i = 0; i < lane<lanes<f32>>::size; ++i)
+    to[2 * i / lane<lanes<f32>>::size].v[i % lane<lanes<f64>>::size] = double(v.v[i]);
+#endif
+}
+DLK_FN lanes<f32> narrow(const lanes<f64>* from) {
+#if defined(__AVX512F__)
+  const __m256 low = _mm512_cvtpd_ps(from[0].v), high = _mm512_cvtpd_ps(from[1].v);
+  return {_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1)};
+#elif defined(__AVX2__)
+  return {_mm256_set_m128(_mm256_cvtpd_ps(from[1].v), _mm256_cvtpd_ps(from[0].v))};
+#elif defined(__x86_64__)
+  return {_mm_movelh_ps(_mm_cvtpd_ps(from[0].v), _mm_cvtpd_ps(from[1].v))};
+#else
+  lanes<f32> v;
+  for (int i = 0; i < lane<lanes<f32>>::size; ++i)
+    v.v[i] = float(from[2 * i / lane<lanes<f32>>::size].v[i % lane<lanes<f64>>::size]);
+  return v;
+#endif
+}
+
 template <class V, class T>
 DLK_FN V load(const T* p) {
   packed_t<V, T> r;

@@ -41,6 +41,7 @@ from .ops import (
     quick_gelu,
     relu,
     relu6,
+    rescale,
     selu,
     sigmoid,
     signed_distance_map,
@@ -54,10 +55,13 @@ from .ops import (
     tanhshrink,
     threshold,
 )
+from .scalers import MinMaxScaler, StandardScaler, min_max_scale, standardize
 
 _LAZY = {"data", "init", "nn", "optim", "schedules", "train"}  # imported when they are asked for
 
 __all__ = [
+    "MinMaxScaler",
+    "StandardScaler",
     "__version__",
     "build_info",
     "celu",
@@ -80,6 +84,7 @@ __all__ = [
     "leaky_relu",
     "log_softmax",
     "logsigmoid",
+    "min_max_scale",
     "mish",
     "mse_loss",
     "nn",
@@ -88,6 +93,7 @@ __all__ = [
     "quick_gelu",
     "relu",
     "relu6",
+    "rescale",
     "schedules",
     "selu",
     "set_num_threads",
@@ -100,6 +106,7 @@ __all__ = [
     "softshrink",
     "softsign",
     "squareplus",
+    "standardize",
     "tanh",
     "tanhshrink",
     "targets",

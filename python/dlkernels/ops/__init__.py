@@ -35,6 +35,7 @@ from .piecewise import (
 )
 from .random import dropout
 from .rows import log_softmax, softmax
+from .scaling import rescale
 
 __all__ = [
     "celu",
@@ -57,6 +58,7 @@ __all__ = [
     "registry",
     "relu",
     "relu6",
+    "rescale",
     "selu",
     "sigmoid",
     "signed_distance_map",
