@@ -128,21 +128,26 @@ bool settled(const Case& c, double x, T got, R exact) {
   return true;
 }
 
+std::uint64_t mix(std::uint64_t hash, std::uint64_t word) { return (hash ^ word) * 0x9e3779b97f4a7c15u ^ (hash >> 29); }
+
 void sweep32(const Case& c, std::uint64_t stride) {
   constexpr int n = lane<lanes<f32>>::size;
   Worst worst;
+  std::uint64_t hash = 0;
   for (std::uint64_t first = 0; first < std::uint64_t(1) << 32; first += n * stride) {
     float x[n], y[n];
     for (int i = 0; i < n; ++i) x[i] = from_bits<float>(std::uint32_t(first + i * stride));
     c.run32(x, y);
     for (int i = 0; i < n; ++i) {
       const double at = static_cast<double>(x[i]), exact = c.exact32(at);
+      hash = mix(hash, std::isnan(y[i]) ? 1 : std::uint64_t(bits(y[i])));
       if (settled(c, at, y[i], exact)) continue;
       worst.see(std::fabs(static_cast<double>(y[i]) - exact) / ulp(exact, 24, -125), at);
     }
   }
   expect(worst.error <= c.ulp32, c, "above its float32 bound", worst.at);
-  std::printf("%-15s float32 %.4f ULP at %.9g (bound %.1f)\n", c.name, worst.error, worst.at, c.ulp32);
+  std::printf("%-15s float32 %.4f ULP at %.9g (bound %.1f) hash %016llx\n", c.name, worst.error, worst.at, c.ulp32,
+              static_cast<unsigned long long>(hash));
 }
 
 // The whole range, small numbers, the neighborhood of the root down to the last bit, ordinary numbers, any bits at all.
@@ -203,8 +208,6 @@ void special(const Case& c, T (*f)(T), R (*exact)(R)) {
   }
   expect(std::isnan(f(limits::quiet_NaN())), c, "a NaN was lost", std::nan(""));
 }
-
-std::uint64_t mix(std::uint64_t hash, std::uint64_t word) { return (hash ^ word) * 0x9e3779b97f4a7c15u ^ (hash >> 29); }
 
 template <class T, int n = lane<lanes<T>>::size>
 std::uint64_t same_bits(const Case& c, void (*run)(const T*, T*), T (*scalar)(T), long samples) {
