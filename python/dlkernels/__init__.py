@@ -55,9 +55,10 @@ from .ops import (
     tanhshrink,
     threshold,
 )
+from .perceptual import perceptual_loss
 from .scalers import MinMaxScaler, StandardScaler, min_max_scale, standardize
 
-_LAZY = {"data", "init", "nn", "optim", "schedules", "train"}  # imported when they are asked for
+_LAZY = {"data", "filters", "init", "nn", "optim", "schedules", "train"}  # imported when they are asked for
 
 __all__ = [
     "MinMaxScaler",
@@ -70,6 +71,7 @@ __all__ = [
     "distance_transform_edt",
     "dropout",
     "elu",
+    "filters",
     "gelu",
     "get_cmake_dir",
     "get_include",
@@ -90,6 +92,7 @@ __all__ = [
     "nn",
     "ops",
     "optim",
+    "perceptual_loss",
     "quick_gelu",
     "relu",
     "relu6",
