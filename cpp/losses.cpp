@@ -152,13 +152,14 @@ void one_pass(const LossCall& c, const Target& target, ReduceArgs& a, std::int64
   }
 }
 
-// Sums what one_pass left in a.partial into `result`, divided as a mean is.
+// Sums what one_pass left in a.partial into `result`, divided as a mean is; with `steepness`, the root of that (abi.h).
 void finish_sum(const LossCall& c, const Target& target, const ReduceArgs& a, void* result, std::int64_t value_size,
-                const Workspace& workspace) {
+                const Workspace& workspace, void* steepness = nullptr) {
   ReduceArgs s{};
   s.n = blocks(a.n);
   s.in[0] = a.partial;
   s.partial = result;
+  s.value = steepness;
   s.divisor = a.divisor;
   s.count = a.count;
   s.queue = a.queue;
@@ -188,6 +189,24 @@ const void* total_weight(const LossCall& c, const Target& target, std::int64_t n
   void* total = workspace(static_cast<std::size_t>(value_size));
   finish_sum(sum, target, a, total, value_size, workspace);
   return total;
+}
+
+// The root of a mean r = sqrt(sum w e^2 / d). Its gradient w e / (d r) needs r first: a second pass over the arrays.
+void run_root(const LossCall& c, const Target& target, ReduceArgs a, std::int64_t value_size,
+              const Workspace& workspace) {
+  if (c.reduction != Reduction::mean) check::fail_value(std::string(c.op) + ": reduction must be \"mean\".");
+  LossCall value = c;
+  value.grads = 0;
+  a.partial = partial_sums(a.n, value_size, workspace);
+  if (a.n > 0) one_pass(value, target, a, value_size);
+  void* root = c.value != nullptr ? c.value->data : workspace(static_cast<std::size_t>(value_size));
+  void* steepness = workspace(static_cast<std::size_t>(value_size));
+  finish_sum(value, target, a, root, value_size, workspace, steepness);
+  if (c.grads == 0 || a.n == 0) return;
+  a.partial = nullptr;
+  a.divisor = steepness;
+  if (c.upstream != nullptr) a.upstream = c.upstream->data;
+  one_pass(c, target, a, value_size);
 }
 
 }  // namespace
@@ -222,6 +241,11 @@ void run_elementwise_loss(const LossCall& c, const Workspace& workspace) {
     if (c.over_weight && c.weight != nullptr) a.divisor = total_weight(c, target, a.n, value_size, workspace);
   } else if (c.reduction == Reduction::batchmean) {
     a.count = input.ndim == 0 ? 1 : static_cast<double>(input.shape[0]);
+  }
+  static const int rooted = find_reduce("rmse_loss", "");
+  if (c.value_index == rooted) {
+    run_root(c, target, a, value_size, workspace);
+    return;
   }
   a.upstream_step = none ? 1 : 0;
   if (!none && c.upstream != nullptr) a.upstream = c.upstream->data;

@@ -63,6 +63,7 @@ struct RowArgs {
 
 // Losses over n contiguous elements. The value of each element goes to `value`, their sum in canonical order to `partial`, one number
 // per block of 4,096; the gradients to `out` in the same pass. Each may be null. An element of weight 0 counts for nothing.
+// A plain sum of one block, with `value`, leaves the root of the quotient in `partial`, and that times the divisor in `value`.
 struct ReduceArgs {
   std::int64_t n;
   const void* in[kMaxIn];

@@ -6,6 +6,7 @@ A Case is an elementwise op with chosen hyper-parameters; its passes are the cal
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -123,8 +124,15 @@ DERIVATIVE_FROM_Y: dict[str, Callable[..., Any]] = {
 
 def ops(kind: str) -> list[Any]:
     """The registered ops of a kind that need nothing but their arrays."""
-    arrays = {"map": ["x"], "rows": ["x"], "random": ["x", "seed"], "loss": ["input", "target"]}[kind]
+    if kind == "loss":
+        return [op for op in dk.ops.registry.values() if op.kind == kind]
+    arrays = {"map": ["x"], "rows": ["x"], "random": ["x", "seed"]}[kind]
     return [op for op in dk.ops.registry.values() if op.kind == kind and _required(op) == arrays]
+
+
+def elementwise(op: Any) -> bool:
+    """Is this loss one of elements, not of rows?"""
+    return not hasattr(op, "per_row") and "axis" not in inspect.signature(op).parameters
 
 
 def _required(op: Any) -> list[str]:
@@ -148,9 +156,21 @@ ROW_OPS = ops("rows")
 RANDOM_OPS = ops("random")
 
 
+# What an option makes of the arrays that a loss is drawn from its domain.
+DRAWN: dict[tuple[str, Any], Callable[[str, np.ndarray], np.ndarray]] = {
+    ("labels", "01"): lambda name, a: (a + 1) / 2 if name == "target" else a,
+    ("log_target", True): lambda name, a: np.log(a) if name == "target" else a,
+    ("log", True): lambda name, a: np.log(a),
+}
+
+
 @dataclass(frozen=True, eq=False)  # hashed by identity
 class LossCase:
-    """A loss with its options; arrays(rng, shape, dtype) makes its input, its target and the options that are arrays."""
+    """A loss with its options; arrays(rng, shape, dtype) makes its arrays and the options that are arrays.
+
+    An elementwise loss draws each array from its domain, and those of `extra` too, as options: weight of the whole shape, some of them 0,
+    others one per column.
+    """
 
     op: Any
     name: str
@@ -158,38 +178,87 @@ class LossCase:
     soft: bool = False
     weight: bool = False
     label: Any = np.int64
+    extra: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.op.__name__}-{self.name}"
 
     @property
     def by_rows(self) -> bool:
-        """Over rows of classes, or elementwise?"""
-        return "axis" in inspect.signature(self.op).parameters
+        """Over rows, or elementwise?"""
+        return not elementwise(self.op)
+
+    @property
+    def differentiable(self) -> list[int]:
+        """Which of the arrays have a gradient."""
+        names = _required(self.op)
+        return [0] if self.by_rows else [names.index(g) for g in self.op.grads]
+
+    def gradients(self, result: Any) -> tuple[np.ndarray, ...]:
+        """The gradients that value_and_grad (with its value) or backward returned, as a tuple."""
+        return result if isinstance(result, tuple) else (result,)
 
     def arrays(
         self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-        """(input, target, options)."""
-        x = (3 * rng.standard_normal(shape)).astype(dtype)
+    ) -> tuple[tuple[np.ndarray, ...], dict[str, Any]]:
+        """(arrays, options)."""
         options = dict(self.options)
         if not self.by_rows:
-            return x, (3 * rng.standard_normal(shape)).astype(dtype), options
+            for name in self.extra:
+                weights = rng.uniform(0.25, 2, shape if name == "weight" else shape[-1:]).astype(dtype)
+                options[name] = np.where(rng.uniform(size=shape) < 0.1, 0, weights) if name == "weight" else weights
+            return tuple(self.drawn(name, rng, shape).astype(dtype) for name in _required(self.op)), options
+        x = (3 * rng.standard_normal(shape)).astype(dtype)
         axis = options.get("axis", 1 if len(shape) > 1 else 0)
         classes = shape[axis]
         if self.weight:
             options["weight"] = rng.uniform(0.25, 2, classes).astype(dtype)
         if self.soft:
-            return x, rng.uniform(0, 2 / classes, shape).astype(dtype), options
+            return (x, rng.uniform(0, 2 / classes, shape).astype(dtype)), options
         target = rng.integers(0, classes, np.delete(shape, axis)).astype(self.label)
         if "ignore_index" in options:
             target = np.where(rng.uniform(size=target.shape) < 0.25, options["ignore_index"], target).astype(self.label)
-        return x, target, options
+        return (x, target), options
+
+    def drawn(self, name: str, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Numbers from the domain that the loss states for this array: an interval, or a set to choose from."""
+        domain = self.op.domain[name]
+        a = rng.choice(sorted(domain), shape) if isinstance(domain, set) else rng.uniform(*domain, shape)
+        for option, value in self.options.items():
+            a = DRAWN.get((option, value), lambda name, a: a)(name, a)
+        return a
+
+
+def elementwise_cases(op: Any) -> Iterator[LossCase]:
+    """Its reductions, its weights with each reduction and denominator, each choice, another value for each number, each further array."""
+    parameters = inspect.signature(op).parameters
+    none = {"reduction": "none"}
+    for reduction in op.reductions:
+        yield LossCase(op, reduction, {"reduction": reduction})
+        yield LossCase(op, f"weight-{reduction}", {"reduction": reduction}, extra=("weight",))
+    if "mean" in op.reductions:
+        for denominator in ("weight", "count"):
+            yield LossCase(
+                op, f"over-{denominator}", {"reduction": "mean", "denominator": denominator}, extra=("weight",)
+            )
+    for choice in itertools.product(*([(name, value) for value in of] for name, of in op.variants.items())):
+        if any(value != parameters[name].default for name, value in choice):
+            yield LossCase(op, "-".join(f"{name}={value}" for name, value in choice), {**none, **dict(choice)})
+    for p in parameters.values():
+        if isinstance(p.default, float) or p.name in op.none:
+            value = op.none.get(p.name, p.default)
+            other = 0.75 * value + 0.1 if math.isfinite(value) else 0.5
+            yield LossCase(op, f"{p.name}={other:g}", {**none, p.name: other})
+        if p.default is None and p.kind is not p.KEYWORD_ONLY:
+            yield LossCase(op, p.name, none, extra=(p.name,))
 
 
 def loss_cases() -> Iterator[LossCase]:
     """Each loss with its defaults and each reduction; cross_entropy with every option alone and in pairs."""
     for op in ops("loss"):
+        if elementwise(op):
+            yield from elementwise_cases(op)
+            continue
         for reduction in ("mean", "sum", "none"):
             yield LossCase(op, reduction, {"reduction": reduction})
     ce = dk.cross_entropy
@@ -235,15 +304,17 @@ class Call:
     @property
     def like(self) -> str:
         """The argument that decides dtype and shape of the result."""
-        return "input" if "input" in self.arrays else list(self.arrays)[-1]
+        return next((name for name in self.arrays if name != "dy"), "dy")
 
     @property
     def float_arrays(self) -> list[str]:
         return [name for name, a in self.arrays.items() if a.dtype.kind != "i"]
 
     def outputs(self, result: Any) -> Any:
-        """The array result that `out=` receives: the gradient, where a loss is returned beside it."""
-        return result[1] if isinstance(result, tuple) else result
+        """The array result that `out=` receives: the gradient, where a loss is returned beside it; the last of several."""
+        while isinstance(result, tuple):
+            result = result[-1]
+        return result
 
 
 def calls(dtype: Any = np.float32, shape: tuple[int, ...] = (4, 5)) -> list[Call]:
@@ -269,12 +340,13 @@ def calls(dtype: Any = np.float32, shape: tuple[int, ...] = (4, 5)) -> list[Call
             ]
         elif op.kind == "loss":
             case = LossCase(op, "")
-            x, target, _ = case.arrays(rng, shape, dtype)
+            arrays = dict(zip(_required(op), case.arrays(rng, shape, dtype)[0], strict=True))
             dy = np.array(1, dtype=compute_dtype(np.dtype(dtype).name))
+            one = len(case.differentiable) == 1  # several gradients take a tuple of outputs: test_losses.py
             found += [
-                Call(op, name, {"input": x, "target": target}, takes_out=False),
-                Call(op.value_and_grad, f"{name}.value_and_grad", {"input": x, "target": target}),
-                Call(op.backward, back, {"dy": dy, "input": x, "target": target}),
+                Call(op, name, arrays, takes_out=False),
+                Call(op.value_and_grad, f"{name}.value_and_grad", arrays, takes_out=one),
+                Call(op.backward, back, {"dy": dy, **arrays}, takes_out=one),
             ]
         else:
             raise AssertionError(f"cases.calls knows no op of kind {op.kind!r}: add how it is called")

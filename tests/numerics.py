@@ -250,6 +250,7 @@ SLOPE: dict[np.ufunc, Callable[..., Any]] = {
     np.sqrt: lambda y, a, da: da / (2 * y),
     np.square: lambda y, a, da: 2 * a * da,
     np.tanh: lambda y, a, da: da / np.cosh(a) ** 2,
+    np.hypot: lambda y, a, b, da, db: (a * da + b * db) / y,
 }
 
 

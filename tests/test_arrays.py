@@ -33,7 +33,7 @@ def from_torch(t: Any) -> np.ndarray:
 
 
 def parts(result: Any) -> tuple[Any, ...]:
-    return result if isinstance(result, tuple) else (result,)
+    return tuple(p for r in result for p in parts(r)) if isinstance(result, tuple) else (result,)
 
 
 @pytest.mark.torch

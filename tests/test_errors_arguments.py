@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import inspect
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import CALLS, MAP_CASES, RANDOM_OPS, ROW_OPS, Call, calls, ops
+from cases import CALLS, MAP_CASES, RANDOM_OPS, Call, calls, ops
 from refusals import each_call, refused
 
 import dlkernels as dk
@@ -124,9 +125,7 @@ BAD_AXES = [
 
 
 @pytest.mark.parametrize(("axis", "kind"), BAD_AXES, ids=repr)
-@each_call(
-    [c for c in CALLS if c.function in {f for op in ROW_OPS for f in (op, op.backward)} or "cross_entropy" in c.name]
-)
+@each_call([c for c in CALLS if "axis" in inspect.signature(c.function).parameters])
 def test_axis(call: Call, axis: Any, kind: type[Exception]) -> None:
     texts = (
         ("in [-2, 2)", f"got {axis}") if kind is ValueError else ("must be an integer", f"got {type(axis).__name__}")
@@ -177,7 +176,8 @@ def test_an_ignored_class_id_may_be_out_of_range(call: Call, ignored: int) -> No
     y = np.array([0, 1, ignored, 2], dtype=np.int64)
     result = call.outputs(call(target=y, ignore_index=ignored))
     rest = call.outputs(call(target=y[[0, 1, 3]], input=call.arrays["input"][[0, 1, 3]], ignore_index=ignored))
-    assert np.array_equal(result if result.ndim == 0 else result[[0, 1, 3]], rest)
+    # the zero of the ignored row changes the order of a sum
+    np.testing.assert_allclose(result if result.ndim == 0 else result[[0, 1, 3]], rest, rtol=1e-6)
 
 
 @each_call(CROSS_ENTROPY)
@@ -231,17 +231,17 @@ def test_label_smoothing(call: Call, value: float) -> None:
     refused(ValueError, call, "label_smoothing must be in [0, 1]", "got ", label_smoothing=value)
 
 
-@each_call([c for c in CALLS if "loss" in c.name or "cross_entropy" in c.name])
+@each_call([c for c in CALLS if "reduction" in inspect.signature(c.function).parameters])
 def test_reduction(call: Call) -> None:
-    refused(ValueError, call, 'reduction must be "mean", "sum" or "none", got "avg"', reduction="avg")
+    refused(ValueError, call, 'reduction must be "', '"mean"', ', got "avg"', reduction="avg")
     refused(TypeError, call, "reduction must be a string, got NoneType", reduction=None)
 
 
-@each_call([c for c in CALLS if c.arrays.get("dy", np.zeros(1)).shape == ()])
+@each_call([c for c in CALLS if c.arrays.get("dy", np.zeros(1)).shape == () and "rmse" not in c.name])
 def test_upstream_gradient_of_a_loss(call: Call) -> None:
     refused(ValueError, call, "dy must have the shape of the loss, ()", "got (3,)", dy=np.ones(3, np.float32))
     refused(TypeError, call, "dy must be float32", "got float64", dy=np.ones(()))
-    shape = (4,) if "cross_entropy" in call.name else (4, 5)
+    shape = (4,) if call.name.startswith("cross_entropy") else (4, 5)
     call(dy=np.ones(shape, np.float32), reduction="none")
     refused(
         ValueError, call, "dy must have the shape of the loss", "got ()", dy=np.ones((), np.float32), reduction="none"
@@ -251,7 +251,7 @@ def test_upstream_gradient_of_a_loss(call: Call) -> None:
 def test_half_types_take_a_float32_upstream_gradient() -> None:
     for call in calls(np.float16):
         if call.arrays.get("dy", np.zeros(1)).shape == ():
-            assert call().dtype == np.float16
+            assert call.outputs(call()).dtype == np.float16
             refused(TypeError, call, "dy must be float32", "got float16", dy=np.ones((), np.float16))
 
 

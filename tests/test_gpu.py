@@ -60,7 +60,10 @@ def test_losses(cp: Any, rng: np.random.Generator, dtype: str, reduction: str) -
     gt, t = _pair(cp, rng, (64, 1000), dtype)
     labels = rng.integers(0, 1000, 64)
     for got, want in (
-        (dk.mse_loss.value_and_grad(gx, gt, reduction), dk.mse_loss.value_and_grad(x, t, reduction)),
+        (
+            dk.mse_loss.value_and_grad(gx, gt, reduction=reduction),
+            dk.mse_loss.value_and_grad(x, t, reduction=reduction),
+        ),
         (
             dk.cross_entropy.value_and_grad(gx, cp.asarray(labels), reduction=reduction),
             dk.cross_entropy.value_and_grad(x, labels, reduction=reduction),

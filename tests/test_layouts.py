@@ -175,27 +175,31 @@ def test_random(op: Any, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("case", LOSS_CASES, ids=str)
 def test_losses(case: LossCase, dtype: str, rng: np.random.Generator) -> None:
-    x, t, options = case.arrays(rng, SHAPE, DTYPES[dtype])
+    arrays, options = case.arrays(rng, SHAPE, DTYPES[dtype])
     op = case.op
-    value, grad = op.value_and_grad(x, t, **options)
+    value, grads = op.value_and_grad(*arrays, **options)
     dy = np.asarray(rng.uniform(0.5, 2, value.shape)).astype(value.dtype)
-    back = op.backward(dy, x, t, **options)
+    expected = [value, *case.gradients(grads)]
+    back = case.gradients(op.backward(dy, *arrays, **options))
     for layout, empty in LAYOUTS.items():
-        placed = laid_out(layout, x)
-        target = laid_out(layout, t) if t.shape == SHAPE else t.copy(order="F")[::-1].copy()[::-1]
-        numerics.assert_same_bits(op(placed, target, **options), value, f"{case} {layout}")
-        for got, want in zip(op.value_and_grad(placed, target, **options), (value, grad), strict=True):
+        placed = [laid_out(layout, a) if a.shape == SHAPE else a.copy(order="F")[::-1].copy()[::-1] for a in arrays]
+        numerics.assert_same_bits(op(*placed, **options), value, f"{case} {layout}")
+        again, found = op.value_and_grad(*placed, **options)
+        for got, want in zip((again, *case.gradients(found)), expected, strict=True):
             numerics.assert_same_bits(got, want, f"{case} {layout}")
-        numerics.assert_same_bits(
-            op.backward(dy.copy(order="F"), placed, target, **options), back, f"{case} {layout} backward"
-        )
-        out = empty(x)
-        numerics.assert_same_bits(op.value_and_grad(x, t, **options, out=out)[1], grad, f"{case} out {layout}")
-        numerics.assert_same_bits(out, grad, f"{case} out {layout}")
-        numerics.assert_same_bits(
-            op.value_and_grad(placed, t, **options, out=placed)[0], value, f"{case} in place {layout}"
-        )
-        numerics.assert_same_bits(placed, grad, f"{case} in place {layout}")
+        found = case.gradients(op.backward(dy.copy(order="F"), *placed, **options))
+        for got, want in zip(found, back, strict=True):
+            numerics.assert_same_bits(got, want, f"{case} {layout} backward")
+        outs = tuple(empty(arrays[k]) for k in case.differentiable)
+        in_place = tuple(placed[k] for k in case.differentiable)
+        for where, out, given in (("out", outs, arrays), ("in place", in_place, placed)):
+            numerics.assert_same_bits(
+                op.value_and_grad(*given, **options, out=out if len(out) > 1 else out[0])[0],
+                value,
+                f"{case} {where} {layout}",
+            )
+            for got, want in zip(out, expected[1:], strict=True):
+                numerics.assert_same_bits(got, want, f"{case} {where} {layout}")
 
 
 @pytest.mark.parametrize("case", [c for c in LOSS_CASES if c.by_rows], ids=str)
@@ -203,7 +207,7 @@ def test_cross_entropy_axes(case: LossCase, rng: np.random.Generator) -> None:
     """Classes on any axis: the bits of the same rows with classes last."""
     for axis in range(3):
         one = LossCase(case.op, case.name, {**case.options, "axis": axis}, case.soft, case.weight, case.label)
-        x, t, options = one.arrays(rng, SHAPE, np.float32)
+        (x, t), options = one.arrays(rng, SHAPE, np.float32)
         value, grad = case.op.value_and_grad(x, t, **options)
         last = {**options, "axis": -1}
         x_last = np.ascontiguousarray(np.moveaxis(x, axis, -1))

@@ -1,4 +1,6 @@
 // Losses of arrays of one shape, element by element.
+#include <algorithm>
+
 #include "../target.h"
 #include "losses.h"
 
@@ -37,7 +39,11 @@ struct ElementwiseLoss : LossExecutor {
   Choices choices;                           // -> place in `entries`
   std::vector<std::pair<int, int>> entries;  // value and gradient kernel
   std::size_t weight_slot = kMaxArguments, denominator_slot = kMaxArguments;
+  std::size_t probabilities = kMaxIn;  // which of the arrays must lie in [0, 1], if any
   bool over_weight = true;
+
+  // How many of the hyper-parameters a kernel looks at: the first ones.
+  static std::size_t used(int index) { return static_cast<std::size_t>(cpu_target().reduce->entry[index].params); }
 
   // An array that may repeat along dimensions of the first one.
   void read_broadcast(Array& a, PyObject* object, const char* arg, const Array& like) const {
@@ -51,6 +57,31 @@ struct ElementwiseLoss : LossExecutor {
       check::fail_value(op + ": " + arg + " must broadcast to " + like_arg + "'s shape " + shape_text(like.view) +
                         ", got " + shape_text(as_given) + ".");
     }
+  }
+
+  // One more pass on a CPU; on a device, where nothing waits for the answer, such an element is NaN.
+  void check_probabilities(const Array& a) const {
+    if (a.view.device != Device::cpu) return;
+    static const int outside = find_reduce("outside_unit_interval", "");
+    double room = 0;
+    TensorView count{};
+    count.data = &room;
+    count.element = compute_element(a.view.element);
+    LossCall call{};
+    call.op = op.c_str();
+    call.value_index = call.grad_index = outside;
+    call.dtype = dtype_of(a.view.element);
+    call.in[0] = &a.view;
+    call.ins = 1;
+    call.value = &count;
+    call.reduction = Reduction::sum;
+    Scratch scratch(a);
+    const Workspace workspace = scratch.workspace();
+    run_released(size_of(a.view), [&] { run_elementwise_loss(call, workspace); });
+    if (room == 0) return;
+    const std::string& name = arrays[probabilities].name;
+    check::fail_value(op + ": " + name + " must be in [0, 1], and is not everywhere. Of logits, take " + op +
+                      "_with_logits.");
   }
 
   bool denominator(PyObject* const* slot) const {
@@ -94,6 +125,11 @@ struct ElementwiseLoss : LossExecutor {
     double params[kMaxScalarArguments];
     read_scalars(scalars, slot, name, params);
     const auto [value_index, grad_index] = entries[static_cast<std::size_t>(choices.chosen(slot, name))];
+    for (std::size_t k = used(value_index); k < scalars.size(); ++k) {
+      if (params[k] == scalars[k].fallback) continue;
+      check::fail_value(op + ": " + scalars[k].name + " means nothing with these options, got " +
+                        number_text(params[k]) + ".");
+    }
     call.op = name;
     call.value_index = value_index;
     call.grad_index = grad_index;
@@ -101,6 +137,7 @@ struct ElementwiseLoss : LossExecutor {
     call.reduction = reduction(slot);
     call.over_weight = denominator(slot);
     call.params = params;
+    if (probabilities != kMaxIn) check_probabilities(array[probabilities]);
     return finish(slot, call, like, array[0].view, reads, run_elementwise_loss);
   }
 };
@@ -110,32 +147,39 @@ struct ElementwiseLoss : LossExecutor {
 void init_losses(py::module_& m) {
   using Parameters = std::vector<std::tuple<std::string, bool, bool>>;
   using Arrays = std::vector<std::pair<std::string, bool>>;  // name, optional
-  m.def("_make_elementwise_loss",
-        [](const std::string& name, const Parameters& parameters, const std::string& entry, const std::string& pass,
-           const Arrays& arrays, const std::vector<std::string>& grads, const py::list& scalars,
-           const py::list& choices, const std::vector<std::string>& reductions, bool over_weight) {
-          Spec spec = Spec::from_python(name, parameters);
-          auto e = std::make_unique<ElementwiseLoss>();
-          e->fill(spec, pass, reductions);
-          for (const auto& [array, optional] : arrays) e->arrays.push_back({spec.slot(array), array, optional});
-          for (const std::string& grad : grads) {
-            for (std::size_t k = 0; k < arrays.size(); ++k) {
-              if (arrays[k].first == grad) e->grads.push_back(k);
-            }
+  m.def(
+      "_make_elementwise_loss",
+      [](const std::string& name, const Parameters& parameters, const std::string& entry, const std::string& pass,
+         const Arrays& arrays, const std::vector<std::string>& grads, const py::list& scalars, const py::list& choices,
+         const std::vector<std::string>& reductions, bool over_weight, const std::string& probabilities) {
+        Spec spec = Spec::from_python(name, parameters);
+        auto e = std::make_unique<ElementwiseLoss>();
+        e->fill(spec, pass, reductions);
+        for (const auto& [array, optional] : arrays) e->arrays.push_back({spec.slot(array), array, optional});
+        for (std::size_t k = 0; k < arrays.size(); ++k) {
+          if (arrays[k].first == probabilities) e->probabilities = k;
+        }
+        for (const std::string& grad : grads) {
+          for (std::size_t k = 0; k < arrays.size(); ++k) {
+            if (arrays[k].first == grad) e->grads.push_back(k);
           }
-          e->scalars = spec.scalars(scalars);
-          e->choices = spec.choices(choices);
-          e->choices.fill([&](const std::string& suffix) {
-            const int value = find_reduce(entry + suffix, ""), grad = find_reduce(entry + suffix, "grad");
-            if (value < 0 || grad < 0) return -1;
-            e->entries.emplace_back(value, grad);
-            return static_cast<int>(e->entries.size()) - 1;
-          });
-          e->weight_slot = spec.slot_or_none("weight");
-          e->denominator_slot = spec.slot_or_none("denominator");
-          e->over_weight = over_weight;
-          return make_call(name, std::move(spec.signature), std::move(e));
+        }
+        e->scalars = spec.scalars(scalars);
+        e->choices = spec.choices(choices);
+        e->choices.fill([&](const std::string& suffix) {
+          const int value = find_reduce(entry + suffix, ""), grad = find_reduce(entry + suffix, "grad");
+          if (value < 0 || grad < 0) return -1;
+          e->entries.emplace_back(value, grad);
+          return static_cast<int>(e->entries.size()) - 1;
         });
+        std::size_t most = 0;
+        for (const auto& [value, grad] : e->entries) most = std::max(most, ElementwiseLoss::used(value));
+        if (most != e->scalars.size()) throw py::value_error(name + ": its kernels look at other hyper-parameters");
+        e->weight_slot = spec.slot_or_none("weight");
+        e->denominator_slot = spec.slot_or_none("denominator");
+        e->over_weight = over_weight;
+        return make_call(name, std::move(spec.signature), std::move(e));
+      });
 }
 
 }  // namespace dlk

@@ -132,7 +132,8 @@ int reduce(const ReduceArgs& a) {
   return 0;
 }
 
-// The sum of compute-type values: block results, or per-row losses. One block is divided by the divisor: that is the mean.
+// The sum of compute-type values: block results, or per-row losses. One block is divided by the divisor: that is the mean. With
+// `value` it is the root of that mean, and value[0] what a gradient is divided by.
 template <class S>
 int sum(const ReduceArgs& a) {
   using V = lanes<S>;
@@ -153,7 +154,12 @@ int sum(const ReduceArgs& a) {
     }
     out[first / kBlock] = fold(acc, used);
   }
-  if (a.n <= kBlock) out[0] = out[0] / divisor<S>(a);
+  if (a.n > kBlock) return 0;
+  out[0] = out[0] / divisor<S>(a);
+  if (a.value != nullptr) {
+    out[0] = sqrt(out[0]);
+    *static_cast<S*>(a.value) = out[0] * divisor<S>(a);
+  }
   return 0;
 }
 

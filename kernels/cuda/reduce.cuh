@@ -116,6 +116,7 @@ struct plain_terms {
   const S* x;
   const void* divisor;
   double count;
+  void* steepness;  // the root is wanted, and here what a gradient is divided by
   bool last;
 
   bool packets() const { return aligned(x); }
@@ -124,7 +125,14 @@ struct plain_terms {
   DLK_DEVICE void chunk(S (&v)[kHeld], std::int64_t i, std::int64_t n, S) const {
     load_chunk<Q>(v, x + i, n);
   }
-  DLK_DEVICE S finish(S sum) const { return last ? sum / dlk::DLK_TARGET::divisor<S>(*this) : sum; }
+  DLK_DEVICE S finish(S sum) const {
+    if (!last) return sum;
+    const S over = dlk::DLK_TARGET::divisor<S>(*this), mean = sum / over;
+    if (steepness == nullptr) return mean;
+    const S root = sqrt(mean);
+    *static_cast<S*>(steepness) = root * over;
+    return root;
+  }
 };
 
 template <int Q, class Terms>
@@ -174,7 +182,7 @@ int reduce(const ReduceArgs& a) {
 }
 template <class S>
 int sum(const ReduceArgs& a) {
-  return reduce_with(plain_terms<S>{static_cast<const S*>(a.in[0]), a.divisor, a.count, a.n <= kBlock}, a);
+  return reduce_with(plain_terms<S>{static_cast<const S*>(a.in[0]), a.divisor, a.count, a.value, a.n <= kBlock}, a);
 }
 
 // --- class ids ---------------------------------------------------------------------------------------------------------------

@@ -65,6 +65,10 @@ DLK_FN decay<V> decay_of(const reduced<V>& e) {
   const V lo = y.lo + p.lo;
   return {scale, {y.hi, lo}, {s * y.hi, s * lo}};
 }
+template <class V>  // from -z
+DLK_FN decay<V> decay_of(V minus_z) {
+  return decay_of(reduce(minus_z, guard_offset<V>));
+}
 
 }  // namespace math
 DLK_END

@@ -1,28 +1,15 @@
-// Elementwise losses: operator()(in) is the loss of one element, in[0] the prediction and in[1] the target as a rule; grad(g, in, out)
-// sets out[k] = g times the derivative with respect to the k-th differentiable input. Weights, sums and reductions are the loop's.
+// Elementwise losses, by family: operator()(in) is the loss of one element, in[0] the prediction and in[1] the target as a rule;
+// grad(g, in, out) sets out[k] = g times the derivative with respect to the k-th differentiable input. Weights, sums and reductions are
+// the loop's.
 #pragma once
-#include "../math.h"
-#include "op.h"
+#include "losses/adversarial.h"
+#include "losses/divergence.h"
+#include "losses/entropy.h"
+#include "losses/margin.h"
+#include "losses/regression.h"
 
 DLK_BEGIN
 namespace ops {
-
-// (p - t)^2; no factor 1/2
-struct mse_loss : params<0> {
-  static constexpr auto name = "mse_loss";
-  static constexpr int ins = 2, outs = 1;
-  using params<0>::params;
-
-  template <class V>
-  DLK_FN V operator()(const V* in) const {
-    const V e = in[0] - in[1];
-    return e * e;
-  }
-  template <class V>
-  DLK_FN void grad(V g, const V* in, V* out) const {
-    out[0] = (g + g) * (in[0] - in[1]);
-  }
-};
 
 // The sum of an array, as a loss: total weights, means.
 struct plain_sum : params<0> {
@@ -40,8 +27,25 @@ struct plain_sum : params<0> {
   }
 };
 
+// 1 for what is no probability: its sum tells whether an array may be one of probabilities.
+struct outside_unit_interval : params<0> {
+  static constexpr auto name = "outside_unit_interval";
+  static constexpr int ins = 1, outs = 1;
+  using params<0>::params;
+
+  template <class V>
+  DLK_FN V operator()(const V* in) const {
+    return select((in[0] < V(0)) | (in[0] > V(1)), V(1), V(0));
+  }
+  template <class V>
+  DLK_FN void grad(V g, const V*, V* out) const {
+    out[0] = V(0) * g;
+  }
+};
+
 }  // namespace ops
 
-using losses = list<ops::plain_sum, ops::mse_loss>;
+using losses = join<list<ops::plain_sum, ops::outside_unit_interval>, regression_losses, margin_losses, entropy_losses,
+                    divergence_losses, adversarial_losses>;
 
 DLK_END

@@ -24,6 +24,7 @@ core._set_array_helpers(_arrays)
 __all__ = [
     "Engine",
     "build_info",
+    "composed_loss",
     "core",
     "cuda_status",
     "loss_op",
@@ -53,16 +54,20 @@ _LIMIT = re.compile(r"(?P<sign>[<>]=?) (?P<edge>\S+)$|in (?P<left>[\[(])(?P<low>
 
 
 def _scalars(
-    signature: inspect.Signature, limits: Mapping[str, str] | None = None, none: Mapping[str, float] | None = None
+    signature: inspect.Signature,
+    limits: Mapping[str, str] | None = None,
+    none: Mapping[str, float] | None = None,
+    variants: Variants | None = None,
 ) -> list[dict[str, Any]]:
     """The hyper-parameters: numbers and bools with a default, and those of `none`, which may be None and are then the given number.
+    What chooses the kernel is none of them.
 
     A limit is written as error texts say it: "> 0", ">= 0", "in (0, 1)", "in [0, 1)".
     """
     limits, none = limits or {}, none or {}
     found = []
     for p in signature.parameters.values():
-        if type(p.default) not in {int, float, bool} and p.name not in none:
+        if (type(p.default) not in {int, float, bool} and p.name not in none) or p.name in (variants or {}):
             continue
         text = limits.get(p.name, "")
         scalar = {
@@ -266,16 +271,18 @@ def loss_op(
     grad_ulp: float,
     source: str,
     grads: tuple[str, ...] = ("input",),
-    domain: Mapping[str, tuple[float, float]] | None = None,
+    domain: Mapping[str, tuple[float, float] | set[float]] | None = None,
     variants: Variants | None = None,
     limits: Mapping[str, str] | None = None,
     none: Mapping[str, float] | None = None,
     reductions: tuple[str, ...] = ("mean", "sum", "none"),
+    probabilities: str = "",
 ) -> Callable[[Definition], Any]:
     """An elementwise loss. Its positional parameters are arrays: those without default of one shape, the others broadcast to it.
 
-    `grads` names the arrays that have a gradient (a tuple of several, in this order); `domain` what tests draw for an array;
-    `variants`, `limits` and `none` as for map_op and _scalars.
+    `grads` names the arrays that have a gradient (a tuple of several, in this order); `domain` what tests draw for an array, an interval or
+    a set of values;
+    `variants`, `limits` and `none` as for map_op and _scalars; `probabilities` names an array that is refused outside [0, 1].
     """
 
     def decorate(definition: Definition) -> Any:
@@ -289,13 +296,15 @@ def loss_op(
 
         def build(suffix: str, shape: inspect.Signature, which: str) -> Any:
             return core._make_elementwise_loss(
-                name + suffix, _parameters(shape), name, which, arrays, list(grads), _scalars(shape, limits, none),
+                name + suffix, _parameters(shape), name, which, arrays, list(grads),
+                _scalars(shape, limits, none, variants),
                 _choices(signature, variants), allowed, over_weight,
+                probabilities,
             )  # fmt: skip
 
         return _loss(
             definition, build, ulp, grad_ulp, source, domain=domain or {}, grads=grads, variants=variants or {},
-            reductions=tuple(allowed),
+            none=none or {}, reductions=tuple(allowed),
         )  # fmt: skip
 
     return decorate
@@ -309,6 +318,30 @@ def row_loss_op(*, ulp: float, grad_ulp: float, source: str, make: str) -> Calla
             return getattr(core, make)(definition.__name__ + suffix, _parameters(shape), which)
 
         return _loss(definition, build, ulp, grad_ulp, source)
+
+    return decorate
+
+
+def composed_loss(
+    *, ulp: float, grad_ulp: float, source: str, value: Definition, value_and_grad: Definition, backward: Definition
+) -> Callable[[Definition], Any]:
+    """A loss put together from others, in Python. It stands beside the registry, which holds its parts."""
+
+    def decorate(definition: Definition) -> Any:
+        name = definition.__name__
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return value(*args, **kwargs)
+
+        doc = f"{inspect.cleandoc(definition.__doc__ or '')}\n\nSource: {source}."
+        _dress(call, name, inspect.signature(definition), doc, ulp)
+        both: Any = call  # mypy: a function with the attributes of an op
+        both.source = source
+        both.reference = _quiet(definition)
+        for pass_name, function in (("value_and_grad", value_and_grad), ("backward", backward)):
+            shape, text = inspect.signature(function), inspect.cleandoc(function.__doc__ or "")
+            setattr(both, pass_name, _dress(function, f"{name}.{pass_name}", shape, text, grad_ulp))
+        return both
 
     return decorate
 

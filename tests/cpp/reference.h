@@ -75,6 +75,13 @@ R softplus(R x) {
   return x < 0 ? log1p_of(exp_of(x)) : x + tail;
 }
 
+// 1/2 log(1 + sinh^2 x), which does not cancel
+template <class R>
+R log_cosh(R x) {
+  const R z = x < 0 ? -x : x, m = expm1_of(size(x) < 40 ? size(x) : R(40)), sinh = (m + m / (1 + m)) / 2;
+  return z < 40 ? log1p_of(sinh * sinh) / 2 : z - log_of(R(2));
+}
+
 // x q for q -> 0 on the left: -0 there, where x q is inf * 0
 template <class R>
 R gated(R x, R q) {

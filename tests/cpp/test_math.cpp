@@ -72,6 +72,7 @@ const Case cases[] = {
     CASE(root, 1.1, 1.1, 0, 1e30, 1),
     CASE(falling, 1.2, 1.2, 0, 100, 1),
     CASE(falling1p, 1.2, 1.2, -1, 100, 0),
+    CASE(log_cosh, 1.5, 1.5, -40, 40, 0),
     CASE(tanh, 1.0, 1.0, -21, 21, 0),
     CASE(erf, 1.0, 1.0, -7, 7, 0),
     CASE(sigmoid, 1.2, 1.0, -760, 50, 0),

@@ -19,8 +19,12 @@ from .activations import (
     tanh,
     tanhshrink,
 )
+from .adversarial import gan_discriminator_loss, gan_fake_loss, gan_generator_loss, gan_real_loss
 from .distance import distance_transform_edt, signed_distance_map
-from .losses import cross_entropy, mse_loss
+from .divergence import gaussian_nll_loss, js_div, kl_div, poisson_nll_loss
+from .entropy import binary_cross_entropy, binary_cross_entropy_with_logits, sigmoid_focal_loss
+from .losses import cross_entropy
+from .margin import hinge_embedding_loss, hinge_loss, soft_margin_loss, squared_hinge_loss
 from .piecewise import (
     hardshrink,
     hardsigmoid,
@@ -34,39 +38,73 @@ from .piecewise import (
     threshold,
 )
 from .random import dropout
+from .regression import (
+    huber_loss,
+    l1_loss,
+    log_cosh_loss,
+    mse_loss,
+    msle_loss,
+    pseudo_huber_loss,
+    quantile_loss,
+    rmse_loss,
+    smooth_l1_loss,
+)
 from .rows import log_softmax, softmax
 from .scaling import rescale
 
 __all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
     "celu",
     "cross_entropy",
     "distance_transform_edt",
     "dropout",
     "elu",
+    "gan_discriminator_loss",
+    "gan_fake_loss",
+    "gan_generator_loss",
+    "gan_real_loss",
+    "gaussian_nll_loss",
     "gelu",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "heaviside",
+    "hinge_embedding_loss",
+    "hinge_loss",
+    "huber_loss",
+    "js_div",
+    "kl_div",
+    "l1_loss",
     "leaky_relu",
+    "log_cosh_loss",
     "log_softmax",
     "logsigmoid",
     "mish",
     "mse_loss",
+    "msle_loss",
+    "poisson_nll_loss",
+    "pseudo_huber_loss",
+    "quantile_loss",
     "quick_gelu",
     "registry",
     "relu",
     "relu6",
     "rescale",
+    "rmse_loss",
     "selu",
     "sigmoid",
+    "sigmoid_focal_loss",
     "signed_distance_map",
     "silu",
+    "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softplus",
     "softshrink",
     "softsign",
+    "squared_hinge_loss",
     "squareplus",
     "tanh",
     "tanhshrink",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._op import loss_op, row_loss_op
+from .._op import row_loss_op
 
 
 def _reduced(loss: Any, reduction: str, denominator: Any) -> Any:
@@ -20,31 +20,17 @@ def _reduced(loss: Any, reduction: str, denominator: Any) -> Any:
     return total if reduction == "sum" else total / denominator
 
 
-def _weighted(loss: Any, weight: Any, reduction: str, denominator: str) -> Any:
-    """Elements of weight 0 count for nothing, whatever their loss."""
-    if weight is None:
-        return _reduced(loss, reduction, np.float64(np.size(loss)))
-    weight = np.broadcast_to(weight, np.shape(loss))
-    total = np.sum(weight) if denominator == "weight" else np.float64(np.size(loss))
-    return _reduced(np.where(weight == 0, 0.0, weight * loss), reduction, total)
-
-
-@loss_op(ulp=4.0, grad_ulp=2.0, source="Legendre (1805)", domain={"input": (-10, 10), "target": (-10, 10)})
-def mse_loss(
-    input: Any, target: Any, *, weight: Any = None, reduction: str = "mean", denominator: str = "weight"
-) -> Any:
-    """(input - target)^2, times weight; the mean over all elements, their sum, or each ("none").
-
-    No factor 1/2 (optax's l2_loss has one). input and target have one shape and dtype; weight broadcasts to it. A mean divides by the
-    sum of the weights, or by the number of elements with denominator="count". An empty mean is NaN, an empty sum 0.
-    The gradient is with respect to input; with respect to target it is the negative of that.
-
-    >>> import numpy as np, dlkernels as dk
-    >>> loss, dinput = dk.mse_loss.value_and_grad(np.array([1.0, 2.0]), np.array([0.0, 0.0]))
-    >>> float(loss), dinput
-    (2.5, array([1., 2.]))
-    """
-    return _weighted((input - target) ** 2, weight, reduction, denominator)
+def weighted(loss: Any, weight: Any, reduction: str, denominator: str) -> Any:
+    """What an elementwise loss is reduced to. Elements of weight 0 count for nothing, whatever their loss."""
+    if weight is not None:
+        weight = np.broadcast_to(weight, np.shape(loss))
+        loss = np.where(weight == 0, 0.0, weight * loss)
+    if reduction == "none":
+        return loss
+    if reduction == "batchmean":
+        return np.sum(loss) / np.float64(np.shape(loss)[0] if np.ndim(loss) else 1)
+    total = np.sum(weight) if weight is not None and denominator == "weight" else np.float64(np.size(loss))
+    return _reduced(loss, reduction, total)
 
 
 @row_loss_op(
