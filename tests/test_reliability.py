@@ -128,6 +128,11 @@ def test_every_op_is_asked() -> None:
                 assert op.__name__ + suffix in asked, f"{op.__name__}{suffix} ({op.kind}): add it to cases.calls"
 
 
+@cache
+def calls_of(dtype: str) -> list[Call]:
+    return calls(DTYPES[dtype], (4, 5))
+
+
 def arrays_in(result: Any) -> tuple[Any, ...]:
     return result if isinstance(result, tuple) else (result,)
 
@@ -158,7 +163,7 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.mark.parametrize("which", range(len(CALLS)), ids=[str(c) for c in CALLS])
 def test_layouts(which: int, dtype: str, target: str) -> None:
     """The same bits for each array, out and the place itself in four layouts, and for each array that repeats one element."""
-    call = calls(DTYPES[dtype], (4, 5))[which]
+    call = calls_of(dtype)[which]
     expected = arrays_in(call())
     floats = {k: call.arrays[k] for k in call.float_arrays if call.arrays[k].ndim > 0}
 
@@ -288,7 +293,7 @@ def test_logsumexp_of_infinities(dtype: str, target: str) -> None:
 @pytest.mark.parametrize("which", range(len(CALLS)), ids=[str(c) for c in CALLS])
 def test_nan_is_never_hidden(which: int, dtype: str, target: str) -> None:
     """A NaN in any one array is seen in a result. (What a derivative makes of a NaN in x: test_edges.py::test_infinities.)"""
-    call = calls(DTYPES[dtype], (4, 5))[which]
+    call = calls_of(dtype)[which]
     for name in ["dy"] if call.name.endswith(".backward") else call.float_arrays:
         spoiled = call.arrays[name].copy()
         spoiled[... if name == "dy" else (0,) * spoiled.ndim] = NAN  # one NaN in dy may meet a slope of 0

@@ -1,0 +1,87 @@
+"""What every op of every kind must do, asked through cases.calls: the net below the families' own tests, which look closer.
+
+Each op is near its definition, leaves its inputs alone, and gives the same bits on every target, with any number of threads, wherever its
+arrays begin; each of its passes too. A new kind is caught here as soon as cases.calls knows how it is called.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numerics
+import numpy as np
+import pytest
+from cases import Call, calls
+from numerics import DTYPES
+
+import dlkernels as dk
+
+SHAPES = [(1, 1), (3, 7), (2, 33), (5, 257), (3, 4099), (300, 130)]  # parts of a vector, of a block; several threads
+
+pytestmark = [
+    pytest.mark.usefixtures("threads"),
+    pytest.mark.parametrize("dtype", list(DTYPES)),
+    pytest.mark.parametrize("shape", SHAPES, ids=str),
+]
+
+
+def parts(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def refused(call: Call) -> bool:
+    try:
+        call()
+    except ValueError:
+        return True
+    return False
+
+
+def accepted(dtype: str, shape: tuple[int, ...]) -> list[Call]:
+    """Every call on arrays of this shape, but of ops that refuse a single number (one value a channel, say)."""
+    found = calls(DTYPES[dtype], shape)
+    return [call for call in found if not refused(call)] if shape == (1, 1) else found
+
+
+def test_near_its_definition(shape: tuple[int, ...], dtype: str, target: str) -> None:
+    """Within the stated bound, in ULP of the largest number of the result."""
+    for call in accepted(dtype, shape):
+        if "." in call.name:
+            continue
+        op = dk.ops.registry[call.name]
+        wide = {k: a.astype(np.float64) if k in call.float_arrays else a for k, a in call.arrays.items()}
+        for got, exact in zip(parts(call()), parts(op.reference(**wide, **call.options)), strict=True):
+            exact = np.asarray(exact, np.float64)
+            kind = got.dtype.name
+            scale = np.full(exact.shape, np.max(np.abs(exact), initial=float(numerics.ml_dtypes.finfo(got.dtype).tiny)))
+            # in float64 the definition's own roundings count too
+            allowed = 4 * op.ulp + 8 if kind == "float64" else numerics.bound(op.ulp, kind)
+            numerics.assert_within(got, exact, allowed, kind, hint=f"{call} of {shape}", scale=scale)
+
+
+def shifted(a: np.ndarray, by: int) -> np.ndarray:
+    """A copy that begins `by` elements after a 64-byte boundary."""
+    copy = numerics.aligned(a.size + by, a.dtype)[by:].reshape(a.shape)
+    copy[...] = a
+    return copy
+
+
+def test_the_same_bits_everywhere(shape: tuple[int, ...], dtype: str) -> None:
+    before = dk.get_target()
+    try:
+        dk.set_target(dk.targets()[-1])
+        dk.set_num_threads(1)
+        expected = [(call, parts(call())) for call in accepted(dtype, shape)]
+        for t, target in enumerate(dk.targets()):
+            dk.set_target(target)
+            for i, (call, results) in enumerate(expected):
+                turn = i + 7 * list(DTYPES).index(dtype) + SHAPES.index(shape)
+                dk.set_num_threads((2, 3, 8, 1)[(turn + t) % 4])
+                moved = {k: shifted(a, (turn + 5 * t + 3 * j) % 16) for j, (k, a) in enumerate(call.arrays.items())}
+                copies = {k: a.tobytes() for k, a in moved.items()}
+                for got, want in zip(parts(call(**moved)), results, strict=True):
+                    numerics.assert_same_bits(got, want, f"{call}, {target}, {dk.get_num_threads()} threads")
+                for k, a in moved.items():
+                    assert a.tobytes() == copies[k], f"{call}: {k} was written"
+    finally:
+        dk.set_target(before)
