@@ -30,3 +30,18 @@ def warmup_cosine(peak: float, total: int, warmup: int = 0) -> Callable[[int], f
         return peak * (1 + math.cos(math.pi * (t - warmup) / (total - warmup))) / 2
 
     return lr
+
+
+def rebalance(start: float = 1.0, step: float = 0.01, least: float = 0.01) -> Callable[[int], float]:
+    """The share alpha of a regional loss beside a boundary loss: start - step t after t epochs, but at least `least`.
+
+    Kervadec et al. 2019 lower it by 0.01 an epoch, from 1 to 0.01; what is left, 1 - alpha, is the boundary loss's.
+
+    >>> alpha = rebalance()
+    >>> [round(alpha(t), 2) for t in (0, 1, 50, 99, 200)]
+    [1.0, 0.99, 0.5, 0.01, 0.01]
+    """
+    real("rebalance", "start", start, 0, 1)
+    real("rebalance", "step", step, 0, 1)
+    real("rebalance", "least", least, 0, start)
+    return lambda t: max(start - step * t, least)
