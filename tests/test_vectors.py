@@ -32,7 +32,7 @@ def test_there_is_an_example_of_every_op() -> None:
         op.__name__ for op in dk.ops.registry.values() if op.kind in {"rows", "loss"}
     }
     here = {"rmse_loss", *(name for name in names if name.startswith("gan_"))}  # under other names
-    elsewhere = {"hinge_embedding_loss"}  # test_elementwise_losses.py
+    elsewhere = {"hinge_embedding_loss", "boundary_loss"}  # test_elementwise_losses.py, test_boundary_loss.py
     assert names <= set(ACTIVATIONS) | set(LOSSES) | here | elsewhere
 
 

@@ -36,6 +36,18 @@ std::uint64_t unsigned_argument(PyObject* value, const char* op, const char* arg
 std::string string_argument(PyObject* value, const char* op, const char* arg);
 inline bool given(PyObject* value) { return value != nullptr && value != Py_None; }
 
+// A number, or each number of a sequence, through `read`.
+template <class Read>
+auto numbers(PyObject* value, Read read) {
+  std::vector<decltype(read(value))> found;
+  if (PySequence_Check(value) == 0) {
+    found.push_back(read(value));
+  } else {
+    for (const py::handle item : py::reinterpret_borrow<py::sequence>(value)) found.push_back(read(item.ptr()));
+  }
+  return found;
+}
+
 void restore_thread(PyThreadState* state);
 
 // Runs `work` without the GIL when it is worth releasing it. Taking it back ends the thread (pthread_exit, up to Python 3.13) if the

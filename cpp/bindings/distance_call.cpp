@@ -9,18 +9,6 @@
 namespace dlk {
 namespace {
 
-// A number, or each number of a sequence, through `read`.
-template <class Read>
-auto numbers(PyObject* value, Read read) {
-  std::vector<decltype(read(value))> found;
-  if (PySequence_Check(value) == 0) {
-    found.push_back(read(value));
-  } else {
-    for (const py::handle item : py::reinterpret_borrow<py::sequence>(value)) found.push_back(read(item.ptr()));
-  }
-  return found;
-}
-
 struct DistanceExecutor : Executor {
   std::size_t mask_slot = 0, sampling_slot = 0, axes_slot = 0, out_slot = 0;
 

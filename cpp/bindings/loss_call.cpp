@@ -1,5 +1,6 @@
 // Losses of arrays of one shape, element by element.
 #include <algorithm>
+#include <cstring>
 
 #include "../target.h"
 #include "losses.h"
@@ -38,7 +39,7 @@ struct ElementwiseLoss : LossExecutor {
   std::vector<Scalar> scalars;
   Choices choices;                           // -> place in `entries`
   std::vector<std::pair<int, int>> entries;  // value and gradient kernel
-  std::size_t weight_slot = kMaxArguments, denominator_slot = kMaxArguments;
+  std::size_t weight_slot = kMaxArguments, denominator_slot = kMaxArguments, classes_slot = kMaxArguments;
   std::size_t probabilities = kMaxIn;  // which of the arrays must lie in [0, 1], if any
   bool over_weight = true;
 
@@ -84,6 +85,40 @@ struct ElementwiseLoss : LossExecutor {
                       "_with_logits.");
   }
 
+  // A weight that leaves only the given classes, which are on dimension 1: 1 for them, 0 for the others. It lies in `memory`.
+  void read_classes(TensorView& weight, std::vector<char>& memory, PyObject* classes, const TensorView& like) const {
+    const char* name = op.c_str();
+    if (like.device != Device::cpu)
+      check::fail_value(op + ": idc is for CPU arrays. Pass a weight of shape (classes, 1, ...).");
+    if (like.ndim < 2) {
+      check::fail_value(op + ": idc chooses among the classes on dimension 1, got " + arrays[0].name + " of shape " +
+                        shape_text(like) + ".");
+    }
+    const std::int64_t item = item_size(like.element);
+    memory.assign(static_cast<std::size_t>(like.shape[1] * item), 0);
+    for (const std::int64_t c : numbers(classes, [&](PyObject* v) { return integer_argument(v, name, "idc"); })) {
+      if (c < 0 || c >= like.shape[1]) {
+        check::fail_value(op + ": idc must be in [0, " + std::to_string(like.shape[1]) +
+                          "), the classes on dimension 1, got " + std::to_string(c) + ".");
+      }
+      one(like.element, memory.data() + c * item);
+    }
+    weight = like;
+    weight.data = memory.data();
+    for (int d = 0; d < weight.ndim; ++d) weight.stride[d] = d == 1 ? item : 0;
+  }
+
+  // Writes 1 as a storage type.
+  static void one(Element element, char* to) {
+    const double f64 = 1;
+    const float f32 = 1;
+    const std::uint16_t half = element == Element::f16 ? 0x3c00 : 0x3f80;
+    const void* bits = &half;
+    if (element == Element::f64) bits = &f64;
+    if (element == Element::f32) bits = &f32;
+    std::memcpy(to, bits, static_cast<std::size_t>(item_size(element)));
+  }
+
   bool denominator(PyObject* const* slot) const {
     if (denominator_slot == kMaxArguments || slot[denominator_slot] == nullptr) return over_weight;
     const std::string asked = string_argument(slot[denominator_slot], op.c_str(), "denominator");
@@ -120,6 +155,12 @@ struct ElementwiseLoss : LossExecutor {
       read_broadcast(weight, slot[weight_slot], "weight", array[0]);
       call.weight = &weight.view;
       reads.emplace_back(&weight, "weight");
+    }
+    std::vector<char> chosen;
+    if (classes_slot != kMaxArguments && given(slot[classes_slot])) {
+      if (call.weight != nullptr) check::fail_value(op + ": wanted idc or weight, got both.");
+      read_classes(weight.view, chosen, slot[classes_slot], array[0].view);
+      call.weight = &weight.view;
     }
     for (const std::size_t k : grads) like.emplace_back(&array[k], arrays[k].name.c_str());
     double params[kMaxScalarArguments];
@@ -176,6 +217,7 @@ void init_losses(py::module_& m) {
         for (const auto& [value, grad] : e->entries) most = std::max(most, ElementwiseLoss::used(value));
         if (most != e->scalars.size()) throw py::value_error(name + ": its kernels look at other hyper-parameters");
         e->weight_slot = spec.slot_or_none("weight");
+        e->classes_slot = spec.slot_or_none("idc");
         e->denominator_slot = spec.slot_or_none("denominator");
         e->over_weight = over_weight;
         return make_call(name, std::move(spec.signature), std::move(e));

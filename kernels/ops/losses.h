@@ -3,6 +3,7 @@
 // the loop's.
 #pragma once
 #include "losses/adversarial.h"
+#include "losses/boundary.h"
 #include "losses/divergence.h"
 #include "losses/entropy.h"
 #include "losses/margin.h"
@@ -46,6 +47,6 @@ struct outside_unit_interval : params<0> {
 }  // namespace ops
 
 using losses = join<list<ops::plain_sum, ops::outside_unit_interval>, regression_losses, margin_losses, entropy_losses,
-                    divergence_losses, adversarial_losses>;
+                    divergence_losses, adversarial_losses, boundary_losses>;
 
 DLK_END

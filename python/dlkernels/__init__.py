@@ -24,6 +24,7 @@ from ._runtime import (
 from .ops import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    boundary_loss,
     celu,
     cross_entropy,
     distance_transform_edt,
@@ -89,6 +90,7 @@ __all__ = [
     "__version__",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "boundary_loss",
     "build_info",
     "celu",
     "cross_entropy",

@@ -20,6 +20,7 @@ from .activations import (
     tanhshrink,
 )
 from .adversarial import gan_discriminator_loss, gan_fake_loss, gan_generator_loss, gan_real_loss
+from .boundary import boundary_loss
 from .distance import distance_transform_edt, signed_distance_map
 from .divergence import gaussian_nll_loss, js_div, kl_div, poisson_nll_loss
 from .entropy import binary_cross_entropy, binary_cross_entropy_with_logits, sigmoid_focal_loss
@@ -55,6 +56,7 @@ from .scaling import rescale
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "boundary_loss",
     "celu",
     "cross_entropy",
     "distance_transform_edt",

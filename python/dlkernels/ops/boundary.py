@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._op import loss_op
-from .losses import _weighted
+from .losses import weighted
 
 
 @loss_op(
@@ -50,4 +50,4 @@ def boundary_loss(
     if idc is not None:
         weight = np.zeros((prob.shape[1], *[1] * (prob.ndim - 2)))
         weight[np.ravel(idc)] = 1
-    return _weighted(prob * dist_map, weight, reduction, denominator)
+    return weighted(prob * dist_map, weight, reduction, denominator)
