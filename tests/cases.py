@@ -338,6 +338,14 @@ def calls(dtype: Any = np.float32, shape: tuple[int, ...] = (4, 5)) -> list[Call
                 Call(op, name, {"x": array()}, {"seed": 1}),
                 Call(op.backward, back, {"dy": array()}, {"seed": 1}),
             ]
+        elif op.kind == "gate":
+            both = {argument: array() for argument in op.arrays}
+            found += [
+                Call(op, name, both),
+                Call(op.backward, back, {"dy": array(), **both}, takes_out=False),  # a tuple: test_gates.py
+            ]
+        elif op.kind == "slope":  # with a number in an array: test_slopes.py
+            found += [Call(op, name, {"x": array()}), Call(op.backward, back, {"dy": array(), "x": array()})]
         elif op.kind == "loss":
             case = LossCase(op, "")
             arrays = dict(zip(_required(op), case.arrays(rng, shape, dtype)[0], strict=True))

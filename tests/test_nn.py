@@ -53,6 +53,23 @@ NETWORKS = {
         nn.QuickGELU(),
         nn.Squareplus(2.0),
     ],
+    "gates": lambda: [
+        nn.Linear(6, 8),
+        nn.SwiGLU(),
+        nn.Linear(4, 6),
+        nn.GLU(),
+        nn.Linear(3, 4),
+        nn.GEGLU(gate_first=False, approximate="tanh"),
+        nn.ReGLU(),
+    ],
+    "learned activations": lambda: [
+        nn.PReLU(6, dtype="f8"),
+        nn.Linear(6, 4),
+        nn.Swish(4, 0.75, dtype="f8"),
+        nn.PReLU(dtype="f8"),
+        nn.Tanh(),
+        nn.Swish(dtype="f8"),
+    ],
     "views": lambda: [nn.Flatten(), nn.Tanh(), nn.Flatten(), nn.Sigmoid(), nn.Flatten()],
     "nested": lambda: [
         nn.Sequential(nn.Linear(6, 4), nn.Sigmoid()),
@@ -166,6 +183,25 @@ def test_the_same_network_in_pytorch(activation, rng):
     # sums of at most 8 products in another order: a few units in the last place of 1
     np.testing.assert_allclose(y, wanted.detach().numpy(), rtol=1e-13, atol=1e-14)
     np.testing.assert_allclose(backprop(dy), leaf.grad.numpy(), rtol=1e-12, atol=1e-14)
+    for gradient, parameter in zip(ours.grads(), theirs.parameters(), strict=True):
+        np.testing.assert_allclose(gradient, parameter.grad.numpy(), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.torch
+def test_prelu_and_glu_of_pytorch(rng):
+    import torch
+
+    ours = in_float64(nn.Sequential(nn.Linear(6, 4), nn.PReLU(4, 0.1, dtype="f8"), nn.GLU(), nn.Linear(2, 3)))
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(6, 4), torch.nn.PReLU(4), torch.nn.GLU(), torch.nn.Linear(2, 3)
+    ).double()
+    theirs.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in ours.state_dict().items()})
+    x, dy = rng.normal(size=(8, 6)), rng.normal(size=(8, 3))
+    wanted = theirs(torch.from_numpy(x))
+    wanted.backward(torch.from_numpy(dy))
+    y, backprop = ours(x, train=True)
+    backprop(dy)
+    np.testing.assert_allclose(y, wanted.detach().numpy(), rtol=1e-13, atol=1e-14)
     for gradient, parameter in zip(ours.grads(), theirs.parameters(), strict=True):
         np.testing.assert_allclose(gradient, parameter.grad.numpy(), rtol=1e-12, atol=1e-13)
 

@@ -110,12 +110,23 @@ class Output {
 // `out` of a call with several results: absent, or a tuple with an array or None for each.
 std::vector<PyObject*> outputs_of(PyObject* out, std::size_t wanted, const char* op);
 
+// An elementwise call that has no operands yet.
+inline MapCall map_call(const char* op, int index, const Array& like) {
+  MapCall call{};
+  call.op = op;
+  call.index = index;
+  call.dtype = dtype_of(like.view.element);
+  return call;
+}
+
 void init_map(py::module_& m);
 void init_rows(py::module_& m);
 void init_losses(py::module_& m);
 void init_distance(py::module_& m);
 void init_rescale(py::module_& m);
 void init_row_losses(py::module_& m);
+void init_gates(py::module_& m);
+void init_slopes(py::module_& m);
 void init_engine(py::module_& m);
 
 }  // namespace dlk

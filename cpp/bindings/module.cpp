@@ -46,6 +46,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   dlk::init_distance(m);
   dlk::init_rescale(m);
   dlk::init_row_losses(m);
+  dlk::init_gates(m);
+  dlk::init_slopes(m);
   dlk::init_engine(m);
   init_runtime(m);
 }

@@ -3,9 +3,10 @@
 #include "rows/columns.h"
 #include "rows/cross_entropy.h"
 #include "rows/softmax.h"
+#include "slopes.h"
 
 DLK_BEGIN
 
-using row_ops = join<softmax_ops, cross_entropy_ops, column_ops>;
+using row_ops = join<softmax_ops, cross_entropy_ops, column_ops, slope_rows>;
 
 DLK_END

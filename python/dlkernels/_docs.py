@@ -6,6 +6,7 @@ Order: what the op is and its formula (from its definition), shapes and dtypes, 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 
 _SHARED = {
     "map": """
@@ -30,6 +31,19 @@ Errors: TypeError for another dtype, or arrays of two dtypes; ValueError for sha
 Nothing is written then.
 """,
 }
+_SHARED["gate"] = """
+Any strides; float16, bfloat16, float32 or float64 (half types are computed in float32 and rounded once). Two arrays of one shape and dtype,
+or a single one that holds them in the halves of `axis`; gate_first then says which half is the gate. The result has the shape of one of
+them. ``out=`` receives it and may be one of them.
+
+Errors: TypeError for another dtype, arrays of two dtypes or something that is no array; ValueError for two shapes, an axis out of range
+or of odd length, or an ``out`` of another shape, on another device, read-only, or overlapping an array without being it. Nothing is
+written then.
+"""
+_SHARED["slope"] = _SHARED["map"].replace(
+    "Nothing is written",
+    "An array for the number must have x's dtype and one element, or one\nfor each channel. Nothing is written",
+)
 _SHARED["random"] = _SHARED["map"].replace(" NaN in gives NaN out.", "")
 
 
@@ -49,6 +63,18 @@ _PASSES = {
 dx, the gradient of {name} with respect to x: dy times the derivative at x, elementwise.
 
 dy and x are of one shape and dtype; so is the result. {from_y}``out=`` may be dy or x itself. Errors as for {name}.
+""",
+    "gate": """
+(d{first}, d{second}), the gradients of {name} for an upstream gradient dy, in one pass; without {second}, the gradient of the packed array.
+
+dy has the shape of the forward pass's result. ``out=`` receives the result, a tuple of two arrays or the packed one, and may be what was
+given. Errors as for {name}.
+""",
+    "slope": """
+(dx, d{number}), the gradients of {name}; for a {number} that is no array, dx alone.
+
+dy has x's shape and dtype. d{number} is float64 for float64 x and float32 otherwise. ``out=`` receives the result, a tuple for two; dx may
+be written over dy or x. Errors as for {name}.
 """,
     "rows": """
 dx, the gradient of {name} with respect to x, from the output y of the forward pass.
@@ -71,7 +97,7 @@ dinput has input's shape and dtype. ``out=`` receives it and may be input itself
 }
 
 
-def pass_doc(kind: str, name: str, ulp: float, *, from_y: bool = False) -> str:
+def pass_doc(kind: str, name: str, ulp: float, *, from_y: bool = False, names: Mapping[str, str] | None = None) -> str:
     """The docstring of a backward pass or of value_and_grad."""
     note = "Instead of x, the forward pass's output may be given as ``y=``. " if from_y else ""
-    return f"{_PASSES[kind].format(name=name, from_y=note).strip()}\n\nError bound: {ulp:g} ULP of the result's dtype."
+    return f"{_PASSES[kind].format(name=name, from_y=note, **(names or {})).strip()}\n\nError bound: {ulp:g} ULP of the result's dtype."

@@ -27,6 +27,7 @@ __all__ = [
     "composed_loss",
     "core",
     "cuda_status",
+    "gate_op",
     "loss_op",
     "map_op",
     "plain_op",
@@ -35,6 +36,7 @@ __all__ = [
     "require_cuda",
     "row_loss_op",
     "rows_op",
+    "slope_op",
 ]
 
 registry: dict[str, Any] = {}
@@ -205,6 +207,62 @@ def map_op(
             backward=backward,
             variants=variants or {},
         )
+
+    return decorate
+
+
+def gate_op(
+    *,
+    ulp: float,
+    grad_ulp: float,
+    source: str,
+    act: str,
+    gate_is_first: bool = True,
+    variants: Variants | None = None,
+) -> Callable[[Definition], Any]:
+    """value * act(gate) for two arrays, the op's first two arguments, or for one that holds both; `act` names the activation's op."""
+
+    def decorate(definition: Definition) -> Any:
+        name = definition.__name__
+        signature = inspect.signature(definition)
+        arrays = list(signature.parameters)[:2]
+        first, second = arrays
+        shape = _with(signature, f"dy, {first}", "out=None")
+        choices = _choices(signature, variants)
+
+        def build(suffix: str, of: inspect.Signature, which: str) -> Any:
+            return core._make_gate(name + suffix, _parameters(of), choices, name, which, arrays, gate_is_first)
+
+        call, backward = build("", signature, ""), build(".backward", shape, "grad")
+        note = {"first": first, "second": second}
+        _dress(backward, f"{name}.backward", shape, pass_doc("gate", name, grad_ulp, names=note), grad_ulp)
+        return _register(
+            call, definition, "gate", ulp, source, backward=backward, arrays=arrays, act=act, gate_is_first=gate_is_first,
+            variants=variants or {},
+        )  # fmt: skip
+
+    return decorate
+
+
+def slope_op(
+    *, ulp: float, grad_ulp: float, source: str, number: str, plain: str, domain: tuple[float, float]
+) -> Callable[[Definition], Any]:
+    """An elementwise op with a number that may be learned, its second argument; `plain` is the kernel for a number that is not."""
+
+    def decorate(definition: Definition) -> Any:
+        name = definition.__name__
+        signature = inspect.signature(definition)
+        fallback = signature.parameters[number].default
+        shape = _signature(f"(dy, x, {number}={fallback!r}, *, out=None)")
+
+        def build(suffix: str, of: inspect.Signature) -> Any:
+            return core._make_slope(name + suffix, _parameters(of), name, plain, number, fallback)
+
+        call, backward = build("", signature), build(".backward", shape)
+        _dress(
+            backward, f"{name}.backward", shape, pass_doc("slope", name, grad_ulp, names={"number": number}), grad_ulp
+        )
+        return _register(call, definition, "slope", ulp, source, domain=domain, backward=backward, number=number)
 
     return decorate
 

@@ -45,27 +45,34 @@ from dlkernels.activation_layers import (
     Tanhshrink,
     Threshold,
 )
+from dlkernels.gate_layers import GEGLU, GLU, Gate, LearnedActivation, PReLU, ReGLU, SwiGLU, Swish
 from dlkernels.layer import Array, Backprop, Layer
 from dlkernels.sequential import Sequential
 
 __all__ = [
     "CELU",
     "ELU",
+    "GEGLU",
     "GELU",
+    "GLU",
     "SELU",
     "Activation",
     "Dropout",
     "Flatten",
+    "Gate",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "Layer",
     "LeakyReLU",
+    "LearnedActivation",
     "Linear",
     "LogSigmoid",
     "Mish",
+    "PReLU",
     "QuickGELU",
+    "ReGLU",
     "ReLU",
     "ReLU6",
     "Sequential",
@@ -75,6 +82,8 @@ __all__ = [
     "Softshrink",
     "Softsign",
     "Squareplus",
+    "SwiGLU",
+    "Swish",
     "Tanh",
     "Tanhshrink",
     "Threshold",

@@ -31,6 +31,8 @@ GRADIENT_ERROR = 1e-9
 # A step is a dozen roundings of numbers near 1, three steps deep where the compute type is the dtype itself.
 UPDATE_ULP = 4.0
 
+ELEMENTWISE = {"map", "slope"}  # kinds of ops of one array that take any number
+
 Arrays = list[np.ndarray]
 
 
@@ -97,9 +99,11 @@ class Case:
         self.options.update({name: value for name, value in form.items() if name in names})
         if "seed" in names:
             self.options["seed"] = 7
+        rng = np.random.default_rng(0)
+        if op.kind == "gate":
+            self.rest = [rng.normal(0, 2, x.shape).astype(x.dtype)]
         if op.kind == "loss":
             self.options["reduction"] = "none"
-            rng = np.random.default_rng(0)
             ids = "ignore_index" in names and not form.get("soft")
             shares = rng.random(x.shape)
             shares /= shares.sum(axis=1, keepdims=True)
@@ -127,7 +131,8 @@ class Case:
         if "seed" in self.options:
             return np.asarray(self.op.backward(dy, **self.options))
         saved = self.value() if self.op.kind == "rows" else self.x
-        return np.asarray(self.op.backward(dy, saved, **self.options))
+        gradient = self.op.backward(dy, saved, *self.rest, **self.options)
+        return np.asarray(gradient[0] if isinstance(gradient, tuple) else gradient)
 
     def differences(self, dy: np.ndarray, step: float = 6e-6) -> np.ndarray:
         """The same gradient by central differences of the definition; the error is about step^2."""
@@ -145,7 +150,7 @@ def value_case(op: Any, form: dict[str, Any], dtype: str) -> Case:
     """Inputs for the value check: everything a dtype can hold for an elementwise op, ordinary logits for a
     row op.
     """
-    if op.kind == "map":
+    if op.kind in ELEMENTWISE:
         return Case(op, samples(dtype, op.domain), form)
     rows = np.random.default_rng(1).normal(0, 4, (48, 11))
     rows[0, 3] = -np.inf if op.kind == "rows" else -40
@@ -156,10 +161,10 @@ def worst_ulp(op: Any, form: dict[str, Any], dtype: str) -> float:
     """The largest error of the compiled value, in ULP of the result's dtype."""
     case = value_case(op, form, dtype)
     # What is computed from a whole row is a difference of numbers near 1 or larger, whatever is left of it.
-    least = 0.0 if op.kind == "map" else 1.0
+    least = 0.0 if op.kind in ELEMENTWISE else 1.0
     got, wanted = case.value(), case.reference(case.x)
     error = ulp_error(got, wanted, least)
-    if op.kind == "map" and got.dtype == wanted.dtype:
+    if op.kind in ELEMENTWISE and got.dtype == wanted.dtype:
         # The definition, evaluated in the very precision it judges, rounds x on its way (x / sqrt 2 in gelu): it is
         # known to no more than what one step of x changes.
         with np.errstate(all="ignore"):
@@ -182,7 +187,7 @@ def gradient_error(op: Any, form: dict[str, Any]) -> float:
 def bits(op: Any, form: dict[str, Any], dtype: str) -> bytes:
     """The exact result, value and gradient, on enough elements to occupy several threads."""
     rng = np.random.default_rng(3)
-    shape = (150_001,) if op.kind == "map" else (1501, 101)
+    shape = (150_001,) if op.kind in ELEMENTWISE else (1501, 101)
     case = Case(op, rng.normal(0, 3, shape).astype(dtype), form)
     value = case.value()
     dy = rng.standard_normal(value.shape).astype(value.dtype)

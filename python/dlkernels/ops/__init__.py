@@ -24,6 +24,7 @@ from .boundary import boundary_loss
 from .distance import distance_transform_edt, signed_distance_map
 from .divergence import gaussian_nll_loss, js_div, kl_div, poisson_nll_loss
 from .entropy import binary_cross_entropy, binary_cross_entropy_with_logits, sigmoid_focal_loss
+from .gates import geglu, glu, reglu, swiglu
 from .losses import cross_entropy
 from .margin import hinge_embedding_loss, hinge_loss, soft_margin_loss, squared_hinge_loss
 from .piecewise import (
@@ -52,6 +53,7 @@ from .regression import (
 )
 from .rows import log_softmax, softmax
 from .scaling import rescale
+from .slopes import prelu, swish
 
 __all__ = [
     "binary_cross_entropy",
@@ -67,7 +69,9 @@ __all__ = [
     "gan_generator_loss",
     "gan_real_loss",
     "gaussian_nll_loss",
+    "geglu",
     "gelu",
+    "glu",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
@@ -87,10 +91,12 @@ __all__ = [
     "mse_loss",
     "msle_loss",
     "poisson_nll_loss",
+    "prelu",
     "pseudo_huber_loss",
     "quantile_loss",
     "quick_gelu",
     "registry",
+    "reglu",
     "relu",
     "relu6",
     "rescale",
@@ -108,6 +114,8 @@ __all__ = [
     "softsign",
     "squared_hinge_loss",
     "squareplus",
+    "swiglu",
+    "swish",
     "tanh",
     "tanhshrink",
     "threshold",

@@ -179,8 +179,10 @@ def squareplus(x: Any, b: float = 4.0, *, out: Any = None) -> Any:
     >>> dk.squareplus(np.array([0.0, 1.5]))
     array([1., 2.])
     """
-    root = np.sqrt(x * x + b)
-    return np.where(x < 0, b / (root - x), x + root) / 2.0
+    half = (
+        np.where(np.abs(x) > 1e100, np.abs(x), np.sqrt(x * x + b)) / 2.0
+    )  # where the square might overflow, b does not count
+    return np.where(x < 0, b / 4.0 / (half - x / 2.0), half + x / 2.0)
 
 
 @map_op(
