@@ -146,6 +146,24 @@ def test_regression_and_losses_of_ones_own():
     assert curves[0] == curves[1] == curves[2] != curves[3]
 
 
+def test_every_loss_of_a_prediction_and_a_target_by_name():
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(256, 4)).astype("f4")
+    scores = (X @ rng.normal(size=(4, 3))).astype("f4")
+    hard = (scores > 0).astype("f4")
+    targets = {
+        "l1_loss rmse_loss huber_loss smooth_l1_loss pseudo_huber_loss log_cosh_loss quantile_loss": scores,
+        "binary_cross_entropy_with_logits sigmoid_focal_loss": hard,
+        "hinge_loss squared_hinge_loss soft_margin_loss": 2 * hard - 1,
+        "poisson_nll_loss": hard,
+    }
+    for names, Y in targets.items():
+        for name in names.split():
+            model = nn.Sequential(nn.Linear(4, 3), seed=0)
+            history = fit(model, data=(X, Y), loss=name, optimizer="sgd", lr=0.1, epochs=5)
+            assert history["loss"][-1] < 0.9 * history["loss"][0], name
+
+
 def test_the_gradient_in_place_of_y_changes_nothing():
     """fit lets the loss overwrite y where it may; an output that its layer needs is left alone."""
     for last in (nn.Tanh, nn.GELU):
@@ -589,6 +607,14 @@ def test_errors_say_what_was_wanted():
     for options, error, message in [
         ({"loss": "hinge"}, ValueError, "loss must be .*got 'hinge'"),
         ({"loss": "relu"}, ValueError, "relu is an op but no loss"),
+        (
+            {"loss": "gaussian_nll_loss"},
+            ValueError,
+            "gaussian_nll_loss is not one of a prediction and a target, but of input, ",
+        ),
+        ({"loss": "js_div"}, ValueError, "js_div is not one of a prediction and a target, but of p, q"),
+        ({"loss": "gan_generator_loss"}, ValueError, "but of fake"),
+        ({"loss": "gan_discriminator_loss"}, ValueError, "but of real, fake"),
         ({"optimizer": "adam"}, ValueError, "optimizer must be one of adamw, sgd.*got 'adam'"),
         ({"metrics": ["f1"]}, ValueError, "one of accuracy, got 'f1'"),
         ({"epochs": 0}, ValueError, "epochs must be at least 1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -33,16 +34,27 @@ class Loss:
             call, self._options = call.func, call.keywords
         if not callable(call):
             raise ValueError(
-                f'loss must be "cross_entropy", "mse_loss", a loss op or (y, target) -> (loss, gradient), got {loss!r}.'
+                'loss must be the name of a loss such as "cross_entropy", "mse_loss" or "huber_loss", a loss op or '
+                f"(y, target) -> (loss, gradient), got {loss!r}."
             )
         self._call, self._fused = call, getattr(call, "value_and_grad", None)
         if isinstance(loss, str) and self._fused is None:
             raise ValueError(f"loss: {loss} is an op but no loss. Use cross_entropy or mse_loss.")
-        if self._fused is not None and self._options.get("reduction", "mean") != "mean":
-            raise ValueError(
-                f'loss: reduction must be "mean", which fit averages over batches, got {self._options["reduction"]!r}.'
-            )
+        if self._fused is not None:
+            self._refuse_others(call)
         self.default_metrics = ("accuracy",) if call is dk.cross_entropy else ()
+
+    def _refuse_others(self, call: Any) -> None:
+        """A loss op is for fit if it is a mean over examples of one prediction and one target."""
+        arrays = [p.name for p in inspect.signature(call).parameters.values() if p.default is p.empty]
+        if len(arrays) != 2 or len(getattr(call, "grads", arrays[:1])) != 1 or arrays[1] != "target":
+            raise ValueError(
+                f"loss: {call.__name__} is not one of a prediction and a target, but of {', '.join(arrays)}. "
+                "Pass a function (y, target) -> (loss, gradient) that calls it."
+            )
+        reduction = self._options.get("reduction", "mean")
+        if reduction not in {"mean", "batchmean"}:
+            raise ValueError(f'loss: reduction must be "mean", which fit averages over batches, got {reduction!r}.')
 
     def value(self, y: Array, target: Array) -> float:
         """The mean loss."""
