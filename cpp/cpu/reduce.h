@@ -52,67 +52,73 @@ struct loss_loop {
     return p;
   }
 
-  DLK_FN V whole(const place& p, bool past_cache) const {
+  // The vector that begins `at` elements after p.
+  DLK_FN V whole(const place& p, int at, bool past_cache) const {
     V x[Op::ins];
-    for (int k = 0; k < Op::ins; ++k) x[k] = absent(k) ? V(1) : load<V>(p.in[k]);
+    for (int k = 0; k < Op::ins; ++k) x[k] = absent(k) ? V(1) : load<V>(p.in[k] + at);
     V v = op(x);
     V w = V(1);
     if (p.weight != nullptr) {
-      w = load<V>(p.weight);
+      w = load<V>(p.weight + at);
       v = select(w == V(0), V(0), v * w);
     }
     if constexpr (with_grad) {
       V g = V(over), r[Op::outs];
-      if (p.upstream != nullptr) g = load<V>(p.upstream) * g;
+      if (p.upstream != nullptr) g = load<V>(p.upstream + at) * g;
       if (p.weight != nullptr) g = g * w;
       op.grad(g, x, r);
       for (int k = 0; k < outs; ++k) {
         if (p.weight != nullptr) r[k] = select(w == V(0), V(0), r[k]);
         if (past_cache) {
-          stream(p.out[k], r[k]);
+          stream(p.out[k] + at, r[k]);
         } else {
-          store(p.out[k], r[k]);
+          store(p.out[k] + at, r[k]);
         }
       }
     }
-    if (p.value != nullptr) store(p.value, v);
+    if (p.value != nullptr) store(p.value + at, v);
     return v;
   }
 
+  // By chunks of 256 elements: the vectors of a chunk share their pointers.
   DLK_FN S block(std::int64_t first, std::int64_t n) const {
     V acc[accumulators];
-    for (std::int64_t i = 0; i < n; i += width) {
+    for (std::int64_t i = 0; i < n; i += kLanes) {
       T in_tile[Op::ins][width], weight_tile[width], out_tile[Op::outs][width];
       S upstream_tile[width], value_tile[width];
-      const std::int64_t count = n - i < width ? n - i : width;
-      const place real = at(first + i);
-      place p = real;
-      const bool full = count == width;
-      if (!full) {
-        for (int k = 0; k < Op::ins; ++k) {
-          if (absent(k)) continue;
-          copy_n(in_tile[k], real.in[k], count, width);
-          p.in[k] = in_tile[k];
+      const int count = int(n - i < kLanes ? n - i : kLanes);
+      const place chunk = at(first + i);
+      for (int j = 0; j < count; j += width) {
+        place p = chunk;
+        int from = j;
+        const int rest = count - j;
+        const bool full = rest >= width;
+        if (!full) {
+          from = 0;
+          for (int k = 0; k < Op::ins; ++k) {
+            if (absent(k)) continue;
+            copy_n(in_tile[k], chunk.in[k] + j, rest, width);
+            p.in[k] = in_tile[k];
+          }
+          if (chunk.weight != nullptr) {
+            copy_n(weight_tile, chunk.weight + j, rest, width);
+            p.weight = weight_tile;
+          }
+          if (chunk.upstream != nullptr) {
+            copy_n(upstream_tile, chunk.upstream + j, rest, width);
+            p.upstream = upstream_tile;
+          }
+          for (int k = 0; k < outs; ++k) p.out[k] = out_tile[k];
+          if (chunk.value != nullptr) p.value = value_tile;
         }
-        if (real.weight != nullptr) {
-          copy_n(weight_tile, real.weight, count, width);
-          p.weight = weight_tile;
+        V v = whole(p, from, full && streams);
+        if (!full) {
+          for (int k = 0; k < outs; ++k) copy_n(chunk.out[k] + j, out_tile[k], rest, rest);
+          if (chunk.value != nullptr) copy_n(chunk.value + j, value_tile, rest, rest);
+          v = keep_n(v, rest, V(-0.0));
         }
-        if (real.upstream != nullptr) {
-          copy_n(upstream_tile, real.upstream, count, width);
-          p.upstream = upstream_tile;
-        }
-        for (int k = 0; k < outs; ++k) p.out[k] = out_tile[k];
-        if (real.value != nullptr) p.value = value_tile;
+        acc[j / width] = i == 0 ? v : acc[j / width] + v;
       }
-      V v = whole(p, full && streams);
-      if (!full) {
-        for (int k = 0; k < outs; ++k) copy_n(real.out[k], out_tile[k], count, count);
-        if (real.value != nullptr) copy_n(real.value, value_tile, count, count);
-        v = keep_n(v, count, V(-0.0));
-      }
-      V& lane = acc[i / width % accumulators];
-      lane = i < kLanes ? v : lane + v;
     }
     return fold(acc, int((n + width - 1) / width < accumulators ? (n + width - 1) / width : accumulators));
   }
