@@ -8,18 +8,6 @@
 namespace dlk {
 namespace {
 
-// A small operand (class ids, weights, upstream gradients) as one contiguous run in C order.
-const void* contiguous(const TensorView& t, const char* op, const char* arg, const Workspace& workspace) {
-  if (is_contiguous(t)) return t.data;
-  if (t.device == Device::cuda) check::cuda_layout(op, arg);
-  const TensorView* one = &t;
-  const Layout layout = shared_layout(&one, 1, true);
-  const std::int64_t item = item_size(t.element);
-  void* run = workspace(static_cast<std::size_t>(layout.size * item));
-  gather(layout, 0, t.data, item, 0, layout.size, run);
-  return run;
-}
-
 // Are the class ids in range? Returns where the weight of the rows that count stands.
 const void* scan_labels(const RowLossCall& c, const RowArgs& a, std::int64_t rows, std::int64_t cols,
                         std::int64_t value_size, const Workspace& workspace) {

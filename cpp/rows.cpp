@@ -178,6 +178,17 @@ void run_rows(RowArgs& a, const RowOperands& o, RowKernel kernel, std::int64_t v
   }
 }
 
+const void* contiguous(const TensorView& t, const char* op, const char* arg, const Workspace& workspace) {
+  if (is_contiguous(t)) return t.data;
+  if (t.device == Device::cuda) check::cuda_layout(op, arg);
+  const TensorView* one = &t;
+  const Layout layout = shared_layout(&one, 1, true);
+  const std::int64_t item = item_size(t.element);
+  void* run = workspace(static_cast<std::size_t>(layout.size * item));
+  gather(layout, 0, t.data, item, 0, layout.size, run);
+  return run;
+}
+
 RowArgs row_args(const RowOperands& o, const double* params, const PerRow* scalar) {
   RowArgs a{};
   a.params = params;

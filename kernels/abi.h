@@ -13,7 +13,7 @@ constexpr int kDtypes = 4;
 constexpr int kMaxIn = 5;
 constexpr int kMaxOut = 3;
 constexpr int kMaxColumns = 2;   // operands of a row op that have one element per column: a weight, a bias
-constexpr int kMaxScalars = 4;   // operands of a row op that have one number per row
+constexpr int kMaxScalars = 6;   // operands of a row op that have one number per row
 constexpr int kMaxOperands = 6;  // of an update: parameter, gradient, up to four state tensors
 
 // The canonical order of every sum (DESIGN.md 3.2): blocks of 4,096 elements, 256 lanes a block.

@@ -294,6 +294,7 @@ class Call:
     arrays: dict[str, np.ndarray]
     options: dict[str, Any] = field(default_factory=dict)
     takes_out: bool = True
+    out_at: int = -1  # place of the result that `out=` receives, where there are several
 
     def __str__(self) -> str:
         return self.name
@@ -311,9 +312,11 @@ class Call:
         return [name for name, a in self.arrays.items() if a.dtype.kind != "i"]
 
     def outputs(self, result: Any) -> Any:
-        """The array result that `out=` receives: the gradient, where a loss is returned beside it; the last of several."""
+        """The array result that `out=` receives: the gradient, where a loss is returned beside it; the last of several
+        gradients of a loss, dx among those of a norm.
+        """
         while isinstance(result, tuple):
-            result = result[-1]
+            result = result[self.out_at]
         return result
 
 
@@ -355,6 +358,15 @@ def calls(dtype: Any = np.float32, shape: tuple[int, ...] = (4, 5)) -> list[Call
                 Call(op, name, arrays, takes_out=False),
                 Call(op.value_and_grad, f"{name}.value_and_grad", arrays, takes_out=one),
                 Call(op.backward, back, {"dy": dy, **arrays}, takes_out=one),
+            ]
+        elif op.kind == "norm":
+            options = {"num_groups": 1} if op is dk.group_norm else {"training": True} if op is dk.batch_norm else {}
+            of = (*shape, 3) if op is dk.instance_norm else shape
+            options["weight"] = rng.uniform(0.5, 1.5, of[1 if op.channels else -1]).astype(dtype)
+            dy, x = (rng.uniform(0.1, 0.9, of).astype(dtype) for _ in range(2))
+            found += [
+                Call(op, name, {"x": x}, options),
+                Call(op.backward, back, {"dy": dy, "x": x}, options, out_at=0),
             ]
         else:
             raise AssertionError(f"cases.calls knows no op of kind {op.kind!r}: add how it is called")

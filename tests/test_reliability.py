@@ -195,14 +195,9 @@ def test_layouts(which: int, dtype: str, target: str) -> None:
 # --- optimizers (2 to 4, 8, 21) -----------------------------------------------------------------------------------------
 
 
-UNKNOWN = pytest.mark.xfail(
-    reason="refused as not contiguous: cpp/bindings/engine.cpp asks for the strides first", strict=True
-)
-
-
 @pytest.mark.parametrize(
     "dtype",
-    ["bool", "int32", "uint8", *(pytest.param(d, marks=UNKNOWN) for d in ("complex64", "longdouble", "object"))],
+    ["bool", "int32", "uint8", "complex64", "longdouble", "object"],
 )
 @ALL
 def test_parameters_of_other_dtypes(name: str, dtype: str) -> None:

@@ -122,7 +122,7 @@ class Engine {
     auto a = std::make_unique<Array>();
     read_array(*a, object.ptr(), name_.c_str(), what.c_str());
     check::writable(name_.c_str(), what.c_str(), a->view);
-    if (!is_contiguous(a->view))
+    if (a->view.element != Element::other && !is_contiguous(a->view))  // of another dtype: refused as such
       check::fail_value(name_ + ": " + what +
                         " must be contiguous. Pass numpy.ascontiguousarray of it, and use that array from then on.");
     owners_.push_back(object);

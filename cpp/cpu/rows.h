@@ -119,7 +119,9 @@ struct row_loop {
       }
     }
     const std::int64_t vectors = (columns + width - 1) / width;
-    for (int j = 0; j < Op::sums; ++j) sum[j] = fold(acc[j], int(vectors < accumulators ? vectors : accumulators));
+    for (int j = 0; j < Op::sums; ++j) {
+      sum[j] = columns == 0 ? S(0) : fold(acc[j], int(vectors < accumulators ? vectors : accumulators));
+    }
   }
 
   template <int phase>

@@ -31,6 +31,7 @@ Errors: TypeError for another dtype, or arrays of two dtypes; ValueError for sha
 Nothing is written then.
 """,
 }
+<<<<<<< HEAD
 _SHARED["gate"] = """
 Any strides; float16, bfloat16, float32 or float64 (half types are computed in float32 and rounded once). Two arrays of one shape and dtype,
 or a single one that holds them in the halves of `axis`; gate_first then says which half is the gate. The result has the shape of one of
@@ -44,6 +45,15 @@ _SHARED["slope"] = _SHARED["map"].replace(
     "Nothing is written",
     "An array for the number must have x's dtype and one element, or one\nfor each channel. Nothing is written",
 )
+=======
+_SHARED["norm"] = """
+x: any strides; float16, bfloat16, float32 or float64. weight and bias have x's dtype. The result has x's shape, dtype, device and array
+library. ``out=`` receives it and may be x itself.
+
+Errors: TypeError for another dtype or something that is no array; ValueError for shapes that do not fit, or an ``out`` of another shape, on
+another device, read-only, or overlapping an operand without being it. Nothing is written then.
+"""
+>>>>>>> 59320ca (Normalization: layer, rms, batch, group and instance norm; residual and ReLU fused, deterministic gradients, layers)
 _SHARED["random"] = _SHARED["map"].replace(" NaN in gives NaN out.", "")
 
 
@@ -88,6 +98,12 @@ dx, the gradient of {name} with respect to x: the same mask and scale applied to
 dinput for an upstream gradient dy of the loss: a 0-d array for reduction "mean" and "sum", one value per row or element for "none".
 
 dy has the loss's dtype (float64 for float64 input, else float32). ``out=`` may be input itself. Errors as for {name}.
+""",
+    "norm": """
+dx and, where weight is given, the gradients of weight (and bias): float64 for float64 x, float32 for the others.
+
+dy and x are of one shape and dtype; so is dx. ``stats=`` takes what ``return_stats=True`` gave; without it the statistics are computed
+again. ``out=`` receives dx and may be dy or x itself. Errors as for {name}.
 """,
     "value_and_grad": """
 (loss, dinput) in one pass: {name} and its gradient with respect to input.

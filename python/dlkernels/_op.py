@@ -10,7 +10,7 @@ import functools
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ core._set_array_helpers(_arrays)
 __all__ = [
     "Engine",
     "build_info",
+    "channel_norm_op",
     "composed_loss",
     "core",
     "cuda_status",
@@ -35,6 +36,7 @@ __all__ = [
     "registry",
     "require_cuda",
     "row_loss_op",
+    "row_norm_op",
     "rows_op",
     "slope_op",
 ]
@@ -66,9 +68,18 @@ def _scalars(
 
     A limit is written as error texts say it: "> 0", ">= 0", "in (0, 1)", "in [0, 1)".
     """
+    return _scalars_of(signature.parameters.values(), limits, none, variants)
+
+
+def _scalars_of(
+    parameters: Iterable[inspect.Parameter],
+    limits: Mapping[str, str] | None = None,
+    none: Mapping[str, float] | None = None,
+    variants: Variants | None = None,
+) -> list[dict[str, Any]]:
     limits, none = limits or {}, none or {}
     found = []
-    for p in signature.parameters.values():
+    for p in parameters:
         if (type(p.default) not in {int, float, bool} and p.name not in none) or p.name in (variants or {}):
             continue
         text = limits.get(p.name, "")
@@ -415,6 +426,56 @@ def plain_op(*, make: str, ulp: float, source: str) -> Callable[[Definition], An
         call.source = source
         call.reference = _quiet(definition)
         return call
+
+    return decorate
+
+
+_NORM_LIMITS = {"eps": ">= 0", "momentum": "in [0, 1]"}
+
+
+def row_norm_op(*, ulp: float, grad_ulp: float, source: str, has_mean: bool) -> Callable[[Definition], Any]:
+    """A normalization over the last dimensions; with a mean it has a bias."""
+
+    def decorate(definition: Definition) -> Any:
+        name = definition.__name__
+        signature = inspect.signature(definition)
+        hyper = [p for p in signature.parameters.values() if type(p.default) is float]
+        call = core._make_row_norm(
+            name, _parameters(signature), name, _scalars_of(hyper, _NORM_LIMITS), False, has_mean
+        )
+        values = ", ".join(f"{p.name}={p.default!r}" for p in hyper if p.kind is not p.KEYWORD_ONLY)
+        named = "".join(f"{p.name}={p.default!r}, " for p in hyper if p.kind is p.KEYWORD_ONLY)
+        shape = _signature(
+            f"(dy, x, weight=None, {values}, *, {named}normalized_shape=None, stats=None, dh=None, out=None)"
+        )
+        backward = core._make_row_norm(
+            f"{name}.backward", _parameters(shape), name, _scalars_of(hyper, _NORM_LIMITS), True, has_mean
+        )
+        _dress(backward, f"{name}.backward", shape, pass_doc("norm", name, grad_ulp), grad_ulp)
+        return _register(call, definition, "norm", ulp, source, backward=backward, channels=False)
+
+    return decorate
+
+
+def channel_norm_op(*, ulp: float, grad_ulp: float, source: str, over: str) -> Callable[[Definition], Any]:
+    """A normalization of channels: over the "batch", "groups" of channels or each "instance"."""
+
+    def decorate(definition: Definition) -> Any:
+        name = definition.__name__
+        signature = inspect.signature(definition)
+        parameters = signature.parameters
+        hyper = [parameters[n] for n in ("eps", "momentum") if n in parameters]
+        call = core._make_channel_norm(name, _parameters(signature), over, _scalars_of(hyper, _NORM_LIMITS), False)
+        kept = [p for p in parameters.values() if p.name not in {"x", "momentum", "return_stats", "out"}]
+        before = ["dy", "x", *(p.name for p in kept if p.default is p.empty)]
+        before += [f"{p.name}={p.default!r}" for p in kept if p.default is not p.empty and p.kind is not p.KEYWORD_ONLY]
+        named = [f"{p.name}={p.default!r}" for p in kept if p.kind is p.KEYWORD_ONLY]
+        shape = _signature("(" + ", ".join([*before, "*", *named, "stats=None", "out=None"]) + ")")
+        backward = core._make_channel_norm(
+            f"{name}.backward", _parameters(shape), over, _scalars_of([parameters["eps"]], _NORM_LIMITS), True
+        )
+        _dress(backward, f"{name}.backward", shape, pass_doc("norm", name, grad_ulp), grad_ulp)
+        return _register(call, definition, "norm", ulp, source, backward=backward, channels=True)
 
     return decorate
 

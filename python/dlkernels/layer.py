@@ -79,6 +79,10 @@ class Layer:
         """This layer's own parameters by name."""
         return {}
 
+    def statistics(self) -> dict[str, Array]:
+        """Arrays of this layer that are saved with the parameters but not trained, such as running means."""
+        return {}
+
     def children(self) -> Sequence[Layer]:
         return ()
 
@@ -156,6 +160,13 @@ class Layer:
             named.update({f"{index}.{name}": array for name, array in child.named_parameters().items()})
         return named
 
+    def named_statistics(self) -> dict[str, Array]:
+        """`statistics` of all layers, named as the parameters are."""
+        named = self.statistics()
+        for index, child in enumerate(self.children()):
+            named.update({f"{index}.{name}": array for name, array in child.named_statistics().items()})
+        return named
+
     def params(self) -> list[Array]:
         """Parameters as a list: what an optimizer takes."""
         return list(self.named_parameters().values())
@@ -187,16 +198,16 @@ class Layer:
             self._filled.add(name)
 
     def state_dict(self) -> dict[str, Array]:
-        """The parameters by name, as `named_parameters`: PyTorch's keys and layouts.
+        """The parameters and the statistics by name: PyTorch's keys and layouts.
 
         To PyTorch: ``theirs.load_state_dict({k: torch.from_numpy(a.copy()) for k, a in ours.state_dict().items()})``.
         From PyTorch: ``ours.load_state_dict(theirs.state_dict())``.
         """
-        return self.named_parameters()
+        return {**self.named_parameters(), **self.named_statistics()}
 
     def check_state_dict(self, state: Mapping[str, Any]) -> dict[str, Array]:
         """`state` as arrays; raises unless it has exactly this model's names, shapes and dtypes."""
-        mine = self.named_parameters()
+        mine = self.state_dict()
         missing, unknown = sorted(mine.keys() - state.keys()), sorted(state.keys() - mine.keys())
         if missing or unknown:
             raise ValueError(
@@ -214,7 +225,7 @@ class Layer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy parameters from `state` (arrays or PyTorch CPU tensors), once every name, shape and dtype is right."""
         theirs = self.check_state_dict(state)
-        for name, array in self.named_parameters().items():
+        for name, array in self.state_dict().items():
             array[...] = theirs[name]
 
     def save(self, path: str | PathLike[str]) -> None:

@@ -47,6 +47,7 @@ from dlkernels.activation_layers import (
 )
 from dlkernels.gate_layers import GEGLU, GLU, Gate, LearnedActivation, PReLU, ReGLU, SwiGLU, Swish
 from dlkernels.layer import Array, Backprop, Layer
+from dlkernels.norm_layers import BatchNorm1d, BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm, RMSNorm
 from dlkernels.sequential import Sequential
 
 __all__ = [
@@ -57,14 +58,22 @@ __all__ = [
     "GLU",
     "SELU",
     "Activation",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Dropout",
     "Flatten",
+<<<<<<< HEAD
     "Gate",
+=======
+    "GroupNorm",
+>>>>>>> 59320ca (Normalization: layer, rms, batch, group and instance norm; residual and ReLU fused, deterministic gradients, layers)
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
+    "InstanceNorm2d",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "LearnedActivation",
     "Linear",
@@ -72,7 +81,11 @@ __all__ = [
     "Mish",
     "PReLU",
     "QuickGELU",
+<<<<<<< HEAD
     "ReGLU",
+=======
+    "RMSNorm",
+>>>>>>> 59320ca (Normalization: layer, rms, batch, group and instance norm; residual and ReLU fused, deterministic gradients, layers)
     "ReLU",
     "ReLU6",
     "Sequential",

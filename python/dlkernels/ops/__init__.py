@@ -26,7 +26,9 @@ from .divergence import gaussian_nll_loss, js_div, kl_div, poisson_nll_loss
 from .entropy import binary_cross_entropy, binary_cross_entropy_with_logits, sigmoid_focal_loss
 from .gates import geglu, glu, reglu, swiglu
 from .losses import cross_entropy
+from .losses import cross_entropy, mse_loss
 from .margin import hinge_embedding_loss, hinge_loss, soft_margin_loss, squared_hinge_loss
+from .norms import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from .piecewise import (
     hardshrink,
     hardsigmoid,
@@ -56,6 +58,7 @@ from .scaling import rescale
 from .slopes import prelu, swish
 
 __all__ = [
+    "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "boundary_loss",
@@ -72,6 +75,7 @@ __all__ = [
     "geglu",
     "gelu",
     "glu",
+    "group_norm",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
@@ -80,9 +84,11 @@ __all__ = [
     "hinge_embedding_loss",
     "hinge_loss",
     "huber_loss",
+    "instance_norm",
     "js_div",
     "kl_div",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "log_cosh_loss",
     "log_softmax",
@@ -100,6 +106,7 @@ __all__ = [
     "relu",
     "relu6",
     "rescale",
+    "rms_norm",
     "rmse_loss",
     "selu",
     "sigmoid",
