@@ -72,7 +72,7 @@ void run_row_norm(const RowNormCall& c, const TensorView* residual, const Tensor
   }
   // The sum is rounded to the storage type before its statistics, so that backward sees what forward saw. A piece of it is still in the
   // cache when it is normalized.
-  static const int add = find_map("add", "");
+  static const int add = find_map("residual_add", "");
   const auto both = [&](const TensorView& x, const TensorView& res, const TensorView& h, const TensorView& out,
                         std::int64_t first_row) {
     MapCall m{};

@@ -6,8 +6,8 @@ DLK_BEGIN
 namespace ops {
 
 // a + b: a residual connection
-struct add : params<0>, pass::takes<2> {
-  static constexpr auto name = "add", pass = "";
+struct residual_add : params<0>, pass::takes<2> {
+  static constexpr auto name = "residual_add", pass = "";
   using params<0>::params;
   template <class V>
   DLK_FN void operator()(const V* in, V* out) const {
@@ -27,6 +27,6 @@ struct blend : params<2>, pass::takes<2> {  // t, c
 
 }  // namespace ops
 
-using arithmetic = list<ops::add, ops::blend>;
+using arithmetic = list<ops::residual_add, ops::blend>;
 
 DLK_END
