@@ -13,10 +13,10 @@ constexpr std::int64_t kShortRun = 16;  // elements of a channel in one example,
 
 struct Shape {
   std::int64_t batch, channels, inner;
-  bool gathered;            // rows are channels; else rows are (example, channel)
-  std::int64_t parts;       // rows per channel
-  std::int64_t groups;      // of the statistics: channels, or batch x groups
-  std::int64_t per_group;   // rows of the kernels per group, neighbors unless over the batch
+  bool gathered;           // rows are channels; else rows are (example, channel)
+  std::int64_t parts;      // rows per channel
+  std::int64_t groups;     // of the statistics: channels, or batch x groups
+  std::int64_t per_group;  // rows of the kernels per group, neighbors unless over the batch
   Element compute;
 
   explicit Shape(const ChannelNormCall& c) {
@@ -91,8 +91,7 @@ void combine(const ChannelNormCall& c, const Shape& s, int index, const double* 
     if (c.groups == 0) {
       in[k] = numbers(data[k], s.compute, {s.parts, s.channels}, {k == 2 ? 0 : s.channels, 1});
     } else {
-      in[k] = numbers(data[k], s.compute, {s.batch, c.groups, s.per_group},
-                      {k == 2 ? 0 : s.channels, s.per_group, 1});
+      in[k] = numbers(data[k], s.compute, {s.batch, c.groups, s.per_group}, {k == 2 ? 0 : s.channels, s.per_group, 1});
     }
     r.in[k] = &in[k];
   }

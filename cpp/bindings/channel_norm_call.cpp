@@ -57,7 +57,8 @@ struct ChannelNorm : Executor {
     check::floating(name, "x", o.x.view);
     if (o.x.view.device == Device::cuda) check::not_on_this_target(name, "cuda");
     if (o.x.view.ndim < 2) {
-      check::fail_value(op + ": x must have at least 2 dimensions (N, C, ...), got shape " + shape_text(o.x.view) + ".");
+      check::fail_value(op + ": x must have at least 2 dimensions (N, C, ...), got shape " + shape_text(o.x.view) +
+                        ".");
     }
     const std::int64_t batch = o.x.view.shape[0], channels = o.x.view.shape[1];
     if (backward) {
@@ -100,7 +101,7 @@ struct ChannelNorm : Executor {
     }
     const std::int64_t all = size_of(o.x.view);
     const std::int64_t per_group = over == Over::batch ? all / (channels > 0 ? channels : 1)
-                                                        : all / (batch * o.call.groups > 0 ? batch * o.call.groups : 1);
+                                                       : all / (batch * o.call.groups > 0 ? batch * o.call.groups : 1);
     if (o.training && over != Over::groups && per_group < 2 && (all > 0 || over == Over::batch)) {
       check::fail_value(op + ": needs more than one value per channel to normalize, got x of shape " +
                         shape_text(o.x.view) + ".");
@@ -161,8 +162,7 @@ struct ChannelNorm : Executor {
     });
     py::object result = y.take();
     if (!return_stats) return result;
-    py::object first = o.training ? finished(mean, o.x.object)
-                                  : py::reinterpret_borrow<py::object>(slot[mean_slot]);
+    py::object first = o.training ? finished(mean, o.x.object) : py::reinterpret_borrow<py::object>(slot[mean_slot]);
     return py::make_tuple(result, py::make_tuple(first, finished(rstd, o.x.object)));
   }
 

@@ -125,13 +125,10 @@ void init_losses(py::module_& m);
 void init_distance(py::module_& m);
 void init_rescale(py::module_& m);
 void init_row_losses(py::module_& m);
-<<<<<<< HEAD
 void init_gates(py::module_& m);
 void init_slopes(py::module_& m);
-=======
 void init_norms(py::module_& m);
 void init_channel_norms(py::module_& m);
->>>>>>> 59320ca (Normalization: layer, rms, batch, group and instance norm; residual and ReLU fused, deterministic gradients, layers)
 void init_engine(py::module_& m);
 
 }  // namespace dlk

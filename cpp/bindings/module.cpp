@@ -46,13 +46,10 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   dlk::init_distance(m);
   dlk::init_rescale(m);
   dlk::init_row_losses(m);
-<<<<<<< HEAD
   dlk::init_gates(m);
   dlk::init_slopes(m);
-=======
   dlk::init_norms(m);
   dlk::init_channel_norms(m);
->>>>>>> 59320ca (Normalization: layer, rms, batch, group and instance norm; residual and ReLU fused, deterministic gradients, layers)
   dlk::init_engine(m);
   init_runtime(m);
 }

@@ -9,10 +9,6 @@
 
 DLK_BEGIN
 
-<<<<<<< HEAD
-using row_ops = join<softmax_ops, cross_entropy_ops, column_ops, slope_rows>;
-=======
-using row_ops = join<softmax_ops, cross_entropy_ops, column_ops, norm_ops, channel_ops>;
->>>>>>> 59320ca (Normalization: layer, rms, batch, group and instance norm; residual and ReLU fused, deterministic gradients, layers)
+using row_ops = join<softmax_ops, cross_entropy_ops, column_ops, norm_ops, channel_ops, slope_rows>;
 
 DLK_END

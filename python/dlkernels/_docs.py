@@ -31,7 +31,6 @@ Errors: TypeError for another dtype, or arrays of two dtypes; ValueError for sha
 Nothing is written then.
 """,
 }
-<<<<<<< HEAD
 _SHARED["gate"] = """
 Any strides; float16, bfloat16, float32 or float64 (half types are computed in float32 and rounded once). Two arrays of one shape and dtype,
 or a single one that holds them in the halves of `axis`; gate_first then says which half is the gate. The result has the shape of one of
@@ -45,7 +44,6 @@ _SHARED["slope"] = _SHARED["map"].replace(
     "Nothing is written",
     "An array for the number must have x's dtype and one element, or one\nfor each channel. Nothing is written",
 )
-=======
 _SHARED["norm"] = """
 x: any strides; float16, bfloat16, float32 or float64. weight and bias have x's dtype. The result has x's shape, dtype, device and array
 library. ``out=`` receives it and may be x itself.
@@ -53,7 +51,6 @@ library. ``out=`` receives it and may be x itself.
 Errors: TypeError for another dtype or something that is no array; ValueError for shapes that do not fit, or an ``out`` of another shape, on
 another device, read-only, or overlapping an operand without being it. Nothing is written then.
 """
->>>>>>> 59320ca (Normalization: layer, rms, batch, group and instance norm; residual and ReLU fused, deterministic gradients, layers)
 _SHARED["random"] = _SHARED["map"].replace(" NaN in gives NaN out.", "")
 
 

@@ -62,11 +62,8 @@ __all__ = [
     "BatchNorm2d",
     "Dropout",
     "Flatten",
-<<<<<<< HEAD
     "Gate",
-=======
     "GroupNorm",
->>>>>>> 59320ca (Normalization: layer, rms, batch, group and instance norm; residual and ReLU fused, deterministic gradients, layers)
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
@@ -81,11 +78,8 @@ __all__ = [
     "Mish",
     "PReLU",
     "QuickGELU",
-<<<<<<< HEAD
-    "ReGLU",
-=======
     "RMSNorm",
->>>>>>> 59320ca (Normalization: layer, rms, batch, group and instance norm; residual and ReLU fused, deterministic gradients, layers)
+    "ReGLU",
     "ReLU",
     "ReLU6",
     "Sequential",

@@ -26,8 +26,6 @@ from .divergence import gaussian_nll_loss, js_div, kl_div, poisson_nll_loss
 from .entropy import binary_cross_entropy, binary_cross_entropy_with_logits, sigmoid_focal_loss
 from .gates import geglu, glu, reglu, swiglu
 from .losses import cross_entropy
-from .losses import cross_entropy, mse_loss
-from .losses import cross_entropy
 from .margin import hinge_embedding_loss, hinge_loss, soft_margin_loss, squared_hinge_loss
 from .norms import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from .piecewise import (
