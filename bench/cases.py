@@ -109,16 +109,16 @@ def cross_entropy(rows: int, classes: int) -> Callable[[str], Timed | None]:
     return make
 
 
-def mse(n: int) -> Callable[[str], Timed | None]:
-    """Value and gradient with respect to the prediction."""
+def loss(name: str, n: int) -> Callable[[str], Timed | None]:
+    """Value and gradient with respect to the prediction; the target is 0 or 1."""
 
     def make(peer: str) -> Timed | None:
-        p, t = _data(n), _data(n, seed=1)
+        p, t = _data(n), (_data(n, seed=1) > 0).astype(np.float32)
         if peer == "dlkernels":
             import dlkernels as dk
 
-            dx = np.empty_like(p)
-            return lambda: dk.mse_loss.value_and_grad(p, t, out=dx)
+            dx, both = np.empty_like(p), getattr(dk, name).value_and_grad
+            return lambda: both(p, t, out=dx)
         if peer == "torch":
             torch = _torch()
             a = torch.from_numpy(p).requires_grad_()
@@ -126,7 +126,7 @@ def mse(n: int) -> Callable[[str], Timed | None]:
 
             def step() -> None:
                 a.grad = None
-                torch.nn.functional.mse_loss(a, b).backward()
+                getattr(torch.nn.functional, name)(a, b).backward()
 
             return step
         return None
@@ -184,7 +184,18 @@ CASES = [
     ],
     *[Case(f"{op} 32 Mi", activation(op, 32 * MI), 2 * 4 * 32 * MI, "copy", 1 / 1.6) for op in ("tanh", "gelu")],
     Case("cross_entropy value+grad 8192x1000", cross_entropy(8192, 1000), 2 * 4 * 8192 * 1000, "torch", 3.0),
-    Case("mse_loss value+grad 16 Mi", mse(16 * MI), 3 * 4 * 16 * MI, "torch", 4.0),
+    *[
+        Case(f"{name} value+grad 16 Mi", loss(name, 16 * MI), 3 * 4 * 16 * MI, "torch", goal)
+        for name, goal in (
+            ("mse_loss", 4.0),
+            ("l1_loss", 3.0),
+            ("huber_loss", 3.0),
+            ("smooth_l1_loss", 3.0),
+            ("binary_cross_entropy_with_logits", 5.0),
+            ("soft_margin_loss", 3.0),
+            ("poisson_nll_loss", 3.0),
+        )
+    ],
     Case("AdamW 1,000 x 4,096", adamw(1000, 4096), 28 * 1000 * 4096, "torch", 2.5),
     Case("AdamW 1 x 32 Mi", adamw(1, 32 * MI), 28 * 32 * MI, "torch", 1.0),
 ]

@@ -6,17 +6,18 @@
 DLK_BEGIN
 namespace ops {
 
-// max(0, 1 - t s)
+// max(0, 1 - t s), from -t
 template <class V>
-DLK_FN V violation(V score, V label) {
-  const V m = fma(-label, score, V(1));
+DLK_FN V violation(V score, V minus_label) {
+  const V m = fma(minus_label, score, V(1));
   return select(m <= V(0), V(0), m);
 }
 
-// The label as written, or 2 t - 1 of one that is written 0 or 1.
+// -t of the label as written, or 1 - 2 t of one that is written 0 or 1. (Not the negative of an fma: compilers make one instruction of
+// it, which gives a zero another sign.)
 template <bool zero_one, class V>
-DLK_FN V signed_label(V t) {
-  return zero_one ? fma(V(2), t, V(-1)) : t;
+DLK_FN V minus_label(V t) {
+  return zero_one ? fma(V(-2), t, V(1)) : -t;
 }
 
 template <bool zero_one>
@@ -27,12 +28,12 @@ struct hinge_loss : params<0> {
 
   template <class V>
   DLK_FN V operator()(const V* in) const {
-    return violation(in[0], signed_label<zero_one>(in[1]));
+    return violation(in[0], minus_label<zero_one>(in[1]));
   }
   template <class V>
   DLK_FN void grad(V g, const V* in, V* out) const {
-    const V t = signed_label<zero_one>(in[1]), m = violation(in[0], t);
-    out[0] = select(m > V(0), -t * g, m);
+    const V minus_t = minus_label<zero_one>(in[1]), m = violation(in[0], minus_t);
+    out[0] = select(m > V(0), minus_t * g, m);
   }
 };
 
@@ -44,13 +45,13 @@ struct squared_hinge_loss : params<0> {
 
   template <class V>
   DLK_FN V operator()(const V* in) const {
-    const V m = violation(in[0], signed_label<zero_one>(in[1]));
+    const V m = violation(in[0], minus_label<zero_one>(in[1]));
     return m * m;
   }
   template <class V>
   DLK_FN void grad(V g, const V* in, V* out) const {
-    const V t = signed_label<zero_one>(in[1]);
-    out[0] = V(-2) * g * t * violation(in[0], t);
+    const V minus_t = minus_label<zero_one>(in[1]);
+    out[0] = V(2) * g * minus_t * violation(in[0], minus_t);
   }
 };
 
