@@ -33,6 +33,8 @@ FIRST = [
 ]
 MOST_WORKERS = 8
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch's threads spin, and workers and ours would wait for them
+
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """For `-n auto` of pyproject.toml: a worker for each core where folders are asked for; none where files or tests are."""
