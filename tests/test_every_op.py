@@ -50,7 +50,10 @@ def test_near_its_definition(shape: tuple[int, ...], dtype: str, target: str) ->
             continue
         op = dk.ops.registry[call.name]
         wide = {k: a.astype(np.float64) if k in call.float_arrays else a for k, a in call.arrays.items()}
-        for got, exact in zip(parts(call()), parts(op.reference(**wide, **call.options)), strict=True):
+        options = dict(call.options)
+        if "none" in getattr(op, "reductions", ()):
+            options["reduction"] = "none"  # a sum may cancel
+        for got, exact in zip(parts(call(**options)), parts(op.reference(**wide, **options)), strict=True):
             exact = np.asarray(exact, np.float64)
             kind = got.dtype.name
             scale = np.full(exact.shape, np.max(np.abs(exact), initial=float(numerics.ml_dtypes.finfo(got.dtype).tiny)))
