@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
@@ -18,6 +19,7 @@ namespace {
 
 constexpr std::int64_t kGrain = 32768;  // elements: some tens of microseconds of work
 constexpr std::int64_t kTile = 512;     // elements gathered at a time: 4 KB at most, on the stack
+constexpr std::int64_t kRun = 64;       // neighbors that are not worth copying into a tile
 
 const void* ahead(const void* p, std::int64_t bytes) { return static_cast<const char*>(p) + bytes; }
 void* ahead(void* p, std::int64_t bytes) { return static_cast<char*>(p) + bytes; }
@@ -76,6 +78,29 @@ void map_strided(const MapCall& c, MapKernel kernel) {
   for (int k = 0; k < operands; ++k) all &= direct[k] = layout.contiguous(k, item_size(operand[k]->element));
   if (all) {
     map_contiguous(c, kernel, layout.size);
+    return;
+  }
+  const int inner = layout.ndim - 1;
+  bool runs = layout.shape[inner] >= kRun;  // long rows of neighbors, which need no tile: halves of a packed array
+  for (int k = 0; k < operands; ++k) runs &= layout.stride[k][inner] == item_size(operand[k]->element);
+  if (runs) {
+    parallel_for(layout.size, kGrain, [&](std::int64_t begin, std::int64_t end) {
+      const std::int64_t length = layout.shape[inner];
+      for (std::int64_t first = begin, n; first < end; first += n) {
+        n = std::min(end - first, length - first % length);
+        MapArgs a = map_args(c, n);
+        a.first = first;
+        for (int k = 0; k < operands; ++k) {
+          void* const at = ahead(operand[k]->data, offset_of(layout, k, first));
+          if (k < c.outs) {
+            a.out[k] = at;
+          } else {
+            a.in[k - c.outs] = at;
+          }
+        }
+        kernel(a);
+      }
+    });
     return;
   }
   parallel_for(layout.size, kGrain, [&](std::int64_t begin, std::int64_t end) {

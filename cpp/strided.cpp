@@ -34,6 +34,12 @@ Layout merged(Dim* dims, int ndim, int count) {
 
 template <std::size_t item>
 void copy_items(char* to, std::int64_t to_stride, const char* from, std::int64_t from_stride, std::int64_t n) {
+  if (from_stride == 0 && to_stride == std::int64_t(item)) {  // one element that repeats: stores alone
+    char value[item];
+    std::memcpy(value, from, item);
+    for (std::int64_t i = 0; i < n; ++i) std::memcpy(to + i * std::int64_t(item), value, item);
+    return;
+  }
   for (std::int64_t i = 0; i < n; ++i) std::memcpy(to + i * to_stride, from + i * from_stride, item);
 }
 

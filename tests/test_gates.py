@@ -77,7 +77,7 @@ def test_within_the_bound(name: str, dtype: str, target: str, rng: np.random.Gen
 @each_gate
 def test_packed_is_the_same_as_two_arrays(name: str, dtype: str, target: str, rng: np.random.Generator) -> None:
     op, options = GATES[name]
-    for shape, axis in itertools.product([(6, 8), (4, 2, 10), (2, 4, 6)], (0, 1, -1)):
+    for shape, axis in itertools.product([(6, 8), (4, 2, 10), (2, 4, 6), (2, 130), (3, 1302)], (0, 1, -1)):
         (x,) = drawn(rng, shape, dtype, 1)
         for packed in (x, np.asfortranarray(x), np.flip(x, 1)):
             if packed.shape[axis] % 2:
