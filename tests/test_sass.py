@@ -30,9 +30,12 @@ WHEEL = (
 )  # pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm
 TOOLS = f"{os.environ.get('PATH', '')}{os.pathsep}{WHEEL}"
 
-pytestmark = pytest.mark.skipif(
-    not (CUDA.exists() and shutil.which("nvcc")), reason="needs nvcc and the sources beside the tests"
-)
+pytestmark = [
+    pytest.mark.slow,  # minutes of nvcc; .ci/run has the build itself refuse spilled registers
+    pytest.mark.skipif(
+        not (CUDA.exists() and shutil.which("nvcc")), reason="needs nvcc and the sources beside the tests"
+    ),
+]
 
 
 def command(*arguments: str | Path) -> str:
