@@ -25,7 +25,6 @@ NEEDS = {"torch": "torch", "jax": "jax", "mpi": "mpi4py"}
 FIRST = [
     "test_simt.py",
     "test_objects.py",
-    "test_sass.py",
     "test_parallel_native.py",
     "test_bits.py",
     "test_cli.py",
