@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "check.h"
-#include "cross_entropy.h"
 #include "dispatch.h"
 #include "parallel.h"
 #include "plan.h"
+#include "row_losses.h"
 #include "target.h"
 
 namespace {
@@ -243,12 +243,29 @@ int dlk_cross_entropy(const dlk_tensor* input, const dlk_tensor* target, const d
     const char* op = "cross_entropy";
     TensorView x = view(input, op, "input"), t = view(target, op, "target"), w, v, g;
     if (weight != nullptr) w = view(weight, op, "weight");
-    CrossEntropyCall c;
-    prepare_cross_entropy(c, op, x, t, weight == nullptr ? nullptr : &w, check::axis(op, axis, x), ignore_index,
-                          label_smoothing, reduction_of(op, reduction));
-    attach(c.call, x, c.per_row, value, grad, v, g);
+    if (!(label_smoothing >= 0 && label_smoothing <= 1))
+      check::fail_value(std::string(op) + ": label_smoothing must be in [0, 1], got " + number_text(label_smoothing) +
+                        ".");
+    RowLossArrays arrays;
+    arrays.row[arrays.rows++] = {&x, "input"};
+    arrays.label = {&t, "target"};
+    arrays.soft = true;
+    if (weight != nullptr) arrays.weight = {&w, "weight"};
+    const double params[] = {label_smoothing, 0};
+    RowLossCall c{};
+    c.op = op;
+    c.axis = check::axis(op, axis, x);
+    const TensorView of_rows = set_arrays(c, arrays);
+    c.index = find_rows(c.label == nullptr    ? "cross_entropy.soft"
+                        : label_smoothing > 0 ? "cross_entropy.smooth"
+                                              : "cross_entropy",
+                        "");
+    c.params = params;
+    c.reduction = reduction_of(op, reduction);
+    c.ignore = ignore_index;
+    attach(c, x, of_rows, value, grad, v, g);
     HostWorkspace workspace;
-    run_row_loss(c.call, workspace.workspace());
+    run_row_loss(c, workspace.workspace());
   });
 }
 

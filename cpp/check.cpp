@@ -141,8 +141,9 @@ void overlap(const char* op, const char* out, const char* in) {
              " itself to work in place, or a separate " + out + ".");
 }
 
-void label_range(const char* op, std::int64_t row, std::int64_t label, std::int64_t classes, std::int64_t ignore) {
-  throw Error(Error::Kind::index, at(op, "target") + "[" + std::to_string(row) + "] is " + std::to_string(label) +
+void label_range(const char* op, const char* arg, std::int64_t row, std::int64_t label, std::int64_t classes,
+                 std::int64_t ignore) {
+  throw Error(Error::Kind::index, at(op, arg) + "[" + std::to_string(row) + "] is " + std::to_string(label) +
                                       ", wanted a class id in [0, " + std::to_string(classes) + ") or ignore_index (" +
                                       std::to_string(ignore) + ").");
 }

@@ -70,23 +70,24 @@ struct LossCall {
 };
 void run_elementwise_loss(const LossCall& call, const Workspace& workspace);
 
-// Losses over rows, with class ids or without. value and upstream as above, one per row for `none`.
+// Losses over rows, with class ids or without. value and upstream as above, one per row for `none`. row_losses.h checks the arrays.
 struct RowLossCall {
   const char* op;
   int index;  // find_rows
   Dtype dtype;
   const TensorView* in[kMaxIn];
   int ins;
-  const TensorView* label = nullptr;   // class ids
-  const TensorView* weight = nullptr;  // one per class, storage type
-  PerRow scalar[kMaxScalars];
+  const TensorView* label = nullptr;  // class ids
+  const char* label_name = nullptr;
+  const TensorView* weight = nullptr;   // one per class, storage type
+  const TensorView* per_row = nullptr;  // the row operand, compute type
   const TensorView* upstream = nullptr;
   const TensorView* value = nullptr;  // may be null
   const TensorView* grad[kMaxOut] = {};
   int grads = 0;
   Reduction reduction = Reduction::mean;
-  bool over_labels =
-      true;  // a mean divides by the weights of the rows that count, where there are class ids; else by the rows
+  bool over_weight =
+      true;  // a mean over rows with class ids divides by the weights of the rows that count; else by their number
   const double* params = nullptr;
   int axis = 0, axes = 1;
   std::int64_t ignore = 0;

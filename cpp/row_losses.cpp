@@ -1,4 +1,8 @@
 // Losses over rows put several kernels together: scan the class ids, run the rows, sum the rows' values.
+#include "row_losses.h"
+
+#include <string>
+
 #include "check.h"
 #include "rows.h"
 #include "strided.h"
@@ -6,26 +10,81 @@
 #include "target.h"
 
 namespace dlk {
+
 namespace {
 
-// Are the class ids in range? Returns where the weight of the rows that count stands.
-const void* scan_labels(const RowLossCall& c, const RowArgs& a, std::int64_t rows, std::int64_t cols,
-                        std::int64_t value_size, const Workspace& workspace) {
-  void* total = workspace(static_cast<std::size_t>(value_size));
+// Are the class ids in range? Returns LabelArgs::total.
+char* scan_labels(const RowLossCall& c, const RowArgs& a, std::int64_t rows, std::int64_t cols, std::int64_t value_size,
+                  const Workspace& workspace) {
+  void* total = workspace(static_cast<std::size_t>(3 * value_size));
   auto* bad = static_cast<std::int64_t*>(workspace(sizeof(std::int64_t)));
-  const LabelArgs scan{rows,  cols, c.ignore, a.label, a.label_bytes, c.over_labels ? a.column[0] : nullptr,
-                       total, bad,  a.queue};
+  const LabelArgs scan{rows, cols, c.ignore, a.label, a.label_bytes, a.column[0], total, bad, a.queue};
   const Target& target = target_for(c.in[0]->device);
   check::device_status(c.op, target.labels->entry[0].run[static_cast<int>(c.dtype)](scan));
   if (c.in[0]->device == Device::cpu && *bad >= 0) {
     const std::int64_t y = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[*bad]
                                               : static_cast<const std::int32_t*>(a.label)[*bad];
-    check::label_range(c.op, *bad, y, cols, c.ignore);
+    check::label_range(c.op, c.label_name, *bad, y, cols, c.ignore);
   }
-  return total;
+  return static_cast<char*>(total);
 }
 
 }  // namespace
+
+TensorView set_arrays(RowLossCall& c, const RowLossArrays& arrays) {
+  const char* const first = arrays.row[0].name;
+  const TensorView& input = *arrays.row[0].view;
+  TensorView per_row;
+  per_row.ndim = 0;
+  std::int64_t classes = 1;
+  for (int d = 0; d < input.ndim; ++d) {
+    if (d >= c.axis && d < c.axis + c.axes) {
+      classes *= input.shape[d];
+    } else {
+      per_row.shape[per_row.ndim++] = input.shape[d];
+    }
+  }
+  const auto like_input = [&](const RowLossArrays::Named& a) {
+    check::same_device(c.op, a.name, *a.view, first, input);
+    check::same_element(c.op, a.name, *a.view, first, input.element);
+    check::same_shape(c.op, a.name, *a.view, first, input);
+    c.in[c.ins++] = a.view;
+  };
+  const std::string without_axis = std::string(first) + " without its " + (arrays.label.view ? "class " : "") + "axis";
+
+  check::floating(c.op, first, input);
+  c.dtype = dtype_of(input.element);
+  c.in[c.ins++] = &input;
+  for (int k = 1; k < arrays.rows; ++k) like_input(arrays.row[k]);
+  if (const auto& label = arrays.label; label.view != nullptr) {
+    if (arrays.soft && is_float(label.view->element)) {
+      like_input(label);
+    } else {
+      check::same_device(c.op, label.name, *label.view, first, input);
+      check::class_ids(c.op, label.name, *label.view);
+      check::same_shape(c.op, label.name, *label.view, without_axis.c_str(), per_row);
+      c.label = label.view;
+      c.label_name = label.name;
+    }
+  }
+  if (const auto& weight = arrays.weight; weight.view != nullptr) {
+    check::same_device(c.op, weight.name, *weight.view, first, input);
+    check::same_element(c.op, weight.name, *weight.view, first, input.element);
+    if (weight.view->ndim != 1 || weight.view->shape[0] != classes) {
+      check::fail_value(std::string(c.op) + ": " + weight.name + " must have shape (" + std::to_string(classes) +
+                        ",), one per class, got " + shape_text(*weight.view) + ".");
+    }
+    c.weight = weight.view;
+  }
+  if (const auto& operand = arrays.per_row; operand.view != nullptr) {
+    check::same_device(c.op, operand.name, *operand.view, first, input);
+    check::same_element(c.op, operand.name, *operand.view, "the loss (float64 for float64 input, else float32)",
+                        compute_element(input.element));
+    check::same_shape(c.op, operand.name, *operand.view, without_axis.c_str(), per_row);
+    c.per_row = operand.view;
+  }
+  return per_row;
+}
 
 void run_row_loss(const RowLossCall& c, const Workspace& workspace) {
   const TensorView& input = *c.in[0];
@@ -37,15 +96,23 @@ void run_row_loss(const RowLossCall& c, const Workspace& workspace) {
   const std::int64_t rows = row_layout(o.at, 1, c.axis, c.axes).size;
   const bool mean = c.reduction == Reduction::mean;
 
-  RowArgs a = row_args(o, c.params, c.scalar);
+  PerRow scalar[kMaxScalars];
+  if (c.per_row != nullptr) scalar[0].data = contiguous(*c.per_row, c.op, "the operand of each row", workspace);
+  RowArgs a = row_args(o, c.params, scalar);
   a.count = mean ? static_cast<double>(rows) : 1.0;
   if (c.weight != nullptr) a.column[0] = contiguous(*c.weight, c.op, "weight", workspace);
   if (c.label != nullptr) {
-    a.label = contiguous(*c.label, c.op, "target", workspace);
+    a.label = contiguous(*c.label, c.op, c.label_name, workspace);
     a.label_bytes = static_cast<int>(item_size(c.label->element));
     a.ignore = c.ignore;
-    const void* total = scan_labels(c, a, rows, cols, value_size, workspace);
-    if (mean && c.over_labels) a.divisor = total;
+    char* const total = scan_labels(c, a, rows, cols, value_size, workspace);
+    if (mean) {
+      a.divisor = c.over_weight ? total : total + value_size;
+      if (c.over_weight) {  // what a term that is not weighted is to be multiplied by
+        a.scalar[0] = total + 2 * value_size;
+        a.scalar_mod[0] = 1;
+      }
+    }
   }
   if (c.upstream != nullptr) {
     a.upstream = contiguous(*c.upstream, c.op, "dy", workspace);

@@ -86,7 +86,7 @@ struct LabelArgs {
   const void* label;
   int label_bytes;
   const void* weight;  // storage type, one per class; null: each counts 1
-  void* total;         // out, compute type: sum of the weights of the rows that count
+  void* total;         // out, compute type, three: the weights of the rows that count, how many they are, and the ratio
   std::int64_t* bad;   // out: the first row whose label is out of range, or -1
   void* queue;
 };

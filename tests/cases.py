@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numerics import EXTENDED, Dual, compute_dtype
+from row_cases import RowCase, row_cases
 from scipy import special
 
 import dlkernels as dk
@@ -175,24 +176,18 @@ class LossCase:
     op: Any
     name: str
     options: dict[str, Any] = field(default_factory=dict)
-    soft: bool = False
-    weight: bool = False
-    label: Any = np.int64
     extra: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.op.__name__}-{self.name}"
 
-    @property
-    def by_rows(self) -> bool:
-        """Over rows, or elementwise?"""
-        return not elementwise(self.op)
+    by_rows = False
 
     @property
     def differentiable(self) -> list[int]:
         """Which of the arrays have a gradient."""
         names = _required(self.op)
-        return [0] if self.by_rows else [names.index(g) for g in self.op.grads]
+        return [names.index(g) for g in self.op.grads]
 
     def gradients(self, result: Any) -> tuple[np.ndarray, ...]:
         """The gradients that value_and_grad (with its value) or backward returned, as a tuple."""
@@ -203,22 +198,10 @@ class LossCase:
     ) -> tuple[tuple[np.ndarray, ...], dict[str, Any]]:
         """(arrays, options)."""
         options = dict(self.options)
-        if not self.by_rows:
-            for name in self.extra:
-                weights = rng.uniform(0.25, 2, shape if name == "weight" else shape[-1:]).astype(dtype)
-                options[name] = np.where(rng.uniform(size=shape) < 0.1, 0, weights) if name == "weight" else weights
-            return tuple(self.drawn(name, rng, shape).astype(dtype) for name in _required(self.op)), options
-        x = (3 * rng.standard_normal(shape)).astype(dtype)
-        axis = options.get("axis", 1 if len(shape) > 1 else 0)
-        classes = shape[axis]
-        if self.weight:
-            options["weight"] = rng.uniform(0.25, 2, classes).astype(dtype)
-        if self.soft:
-            return (x, rng.uniform(0, 2 / classes, shape).astype(dtype)), options
-        target = rng.integers(0, classes, np.delete(shape, axis)).astype(self.label)
-        if "ignore_index" in options:
-            target = np.where(rng.uniform(size=target.shape) < 0.25, options["ignore_index"], target).astype(self.label)
-        return (x, target), options
+        for name in self.extra:
+            weights = rng.uniform(0.25, 2, shape if name == "weight" else shape[-1:]).astype(dtype)
+            options[name] = np.where(rng.uniform(size=shape) < 0.1, 0, weights) if name == "weight" else weights
+        return tuple(self.drawn(name, rng, shape).astype(dtype) for name in _required(self.op)), options
 
     def drawn(self, name: str, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """Numbers from the domain that the loss states for this array: an interval, or a set to choose from."""
@@ -253,33 +236,18 @@ def elementwise_cases(op: Any) -> Iterator[LossCase]:
             yield LossCase(op, p.name, none, extra=(p.name,))
 
 
-def loss_cases() -> Iterator[LossCase]:
-    """Each loss with its defaults and each reduction; cross_entropy with every option alone and in pairs."""
+def loss_cases() -> Iterator[LossCase | RowCase]:
+    """Each loss with its options."""
     for op in ops("loss"):
-        if elementwise(op):
-            yield from elementwise_cases(op)
-            continue
-        for reduction in ("mean", "sum", "none"):
-            yield LossCase(op, reduction, {"reduction": reduction})
-    ce = dk.cross_entropy
-    for reduction in ("mean", "sum", "none"):
-        r = {"reduction": reduction}
-        smooth, ignore = {"label_smoothing": 0.1}, {"ignore_index": 1}
-        yield LossCase(ce, f"int32-{reduction}", r, label=np.int32)
-        yield LossCase(ce, f"weight-{reduction}", r, weight=True)
-        yield LossCase(ce, f"smooth-{reduction}", {**r, **smooth})
-        yield LossCase(ce, f"ignore-{reduction}", {**r, **ignore})
-        yield LossCase(ce, f"weight-smooth-{reduction}", {**r, **smooth}, weight=True)
-        yield LossCase(ce, f"weight-ignore-{reduction}", {**r, **ignore}, weight=True)
-        yield LossCase(ce, f"smooth-ignore-{reduction}", {**r, **smooth, **ignore})
-        yield LossCase(ce, f"weight-smooth-ignore-{reduction}", {**r, **smooth, **ignore}, weight=True)
-        yield LossCase(ce, f"soft-{reduction}", r, soft=True)
-        yield LossCase(ce, f"soft-weight-{reduction}", r, soft=True, weight=True)
-        yield LossCase(ce, f"soft-smooth-{reduction}", {**r, **smooth}, soft=True)
-        yield LossCase(ce, f"soft-weight-smooth-{reduction}", {**r, **smooth}, soft=True, weight=True)
+        yield from elementwise_cases(op) if elementwise(op) else row_cases(op)
 
 
 LOSS_CASES = list(loss_cases())
+
+
+def plain_case(op: Any) -> LossCase | RowCase:
+    """A loss with its defaults; class ids, where it takes any."""
+    return RowCase(op, target="ids") if hasattr(op, "first_axis") else LossCase(op, "")
 
 
 # --- calls: every callable of every op, with legal arrays -----------------------------------------------------------------
@@ -336,6 +304,12 @@ def calls(dtype: Any = np.float32, shape: tuple[int, ...] = (4, 5)) -> list[Call
                 found.append(Call(op.backward, back, {"dy": array(), "y": array()}))
         elif op.kind == "rows":
             found += [Call(op, name, {"x": array()}), Call(op.backward, back, {"dy": array(), "y": array()})]
+        elif op.kind == "row_value":
+            dy = rng.uniform(0.1, 0.9, shape[:-1]).astype(compute_dtype(np.dtype(dtype).name))
+            found += [
+                Call(op, name, {"x": array()}, takes_out=False),
+                Call(op.backward, back, {"dy": dy, "x": array()}),
+            ]
         elif op.kind == "random":
             found += [
                 Call(op, name, {"x": array()}, {"seed": 1}),
@@ -350,7 +324,7 @@ def calls(dtype: Any = np.float32, shape: tuple[int, ...] = (4, 5)) -> list[Call
         elif op.kind == "slope":  # with a number in an array: test_slopes.py
             found += [Call(op, name, {"x": array()}), Call(op.backward, back, {"dy": array(), "x": array()})]
         elif op.kind == "loss":
-            case = LossCase(op, "")
+            case = plain_case(op)
             arrays = dict(zip(_required(op), case.arrays(rng, shape, dtype)[0], strict=True))
             dy = np.array(1, dtype=compute_dtype(np.dtype(dtype).name))
             one = len(case.differentiable) == 1  # several gradients take a tuple of outputs: test_losses.py

@@ -265,8 +265,8 @@ def test_mxcsr_is_left_alone(threads: None, target: str) -> None:
 def test_empty_arrays(dtype: str, target: str) -> None:
     for shape in ((0,), (0, 3), (3, 0), (2, 0, 4)):
         for call in calls(DTYPES[dtype], (2, 2)):
-            if "reduction" in inspect.signature(call.function).parameters:
-                continue  # losses: test_edges_rows.py
+            if {"reduction", "keepdims"} & set(inspect.signature(call.function).parameters):
+                continue  # losses and numbers per row: test_edges_rows.py
             empty = {k: np.empty(shape, a.dtype) for k, a in call.arrays.items()}
             result = call.outputs(call(**empty))
             assert (result.shape, result.dtype) == (shape, DTYPES[dtype]), call.name

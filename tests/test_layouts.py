@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from cases import LOSS_CASES, MAP_PASSES, RANDOM_OPS, ROW_OPS, Case, LossCase
 from numerics import DTYPES
+from row_cases import RowCase
 
 import dlkernels as dk
 
@@ -141,14 +143,14 @@ def test_rows(op: Any, axis: int, dtype: str) -> None:
     for layout, empty in LAYOUTS.items():
         placed, dy_placed, y_placed = (laid_out(layout, a) for a in (x, dy, y))
         hint = f"{op.__name__} axis {axis} {layout}"
-        numerics.assert_same_bits(op(placed, axis), y, hint)
-        numerics.assert_same_bits(op.backward(dy_placed, y_placed, axis), dx, f"{hint} backward")
-        numerics.assert_same_bits(op.backward(dy, y_placed, axis), dx, f"{hint} backward, y")
+        numerics.assert_same_bits(op(placed, axis=axis), y, hint)
+        numerics.assert_same_bits(op.backward(dy_placed, y_placed, axis=axis), dx, f"{hint} backward")
+        numerics.assert_same_bits(op.backward(dy, y_placed, axis=axis), dx, f"{hint} backward, y")
         out = empty(x)
-        numerics.assert_same_bits(op(x, axis, out=out), y, f"{hint} out")
-        numerics.assert_same_bits(op(placed, axis, out=placed), y, f"{hint} in place")
-        numerics.assert_same_bits(op.backward(dy_placed, y, axis, out=dy_placed), dx, f"{hint} in place of dy")
-        numerics.assert_same_bits(op.backward(dy, y_placed, axis, out=y_placed), dx, f"{hint} in place of y")
+        numerics.assert_same_bits(op(x, axis=axis, out=out), y, f"{hint} out")
+        numerics.assert_same_bits(op(placed, axis=axis, out=placed), y, f"{hint} in place")
+        numerics.assert_same_bits(op.backward(dy_placed, y, axis=axis, out=dy_placed), dx, f"{hint} in place of dy")
+        numerics.assert_same_bits(op.backward(dy, y_placed, axis=axis, out=y_placed), dx, f"{hint} in place of y")
 
 
 @pytest.mark.parametrize("shape", [(7, 300), (300, 7), (40, 5000)])
@@ -156,8 +158,8 @@ def test_rows(op: Any, axis: int, dtype: str) -> None:
 def test_columns(op: Any, shape: tuple[int, int], rng: np.random.Generator) -> None:
     """Along the first axis, tile after tile, with several threads."""
     x = rng.standard_normal(shape).astype(np.float32)
-    numerics.assert_same_bits(op(x.T, 0), np.ascontiguousarray(op(x).T), op.__name__)
-    numerics.assert_same_bits(op(np.ascontiguousarray(x.T), 0), np.ascontiguousarray(op(x).T), op.__name__)
+    numerics.assert_same_bits(op(x.T, axis=0), np.ascontiguousarray(op(x).T), op.__name__)
+    numerics.assert_same_bits(op(np.ascontiguousarray(x.T), axis=0), np.ascontiguousarray(op(x).T), op.__name__)
 
 
 @pytest.mark.parametrize("op", RANDOM_OPS, ids=lambda op: op.__name__)
@@ -203,15 +205,15 @@ def test_losses(case: LossCase, dtype: str, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("case", [c for c in LOSS_CASES if c.by_rows], ids=str)
-def test_cross_entropy_axes(case: LossCase, rng: np.random.Generator) -> None:
-    """Classes on any axis: the bits of the same rows with classes last."""
+def test_rows_on_any_axis(case: RowCase, rng: np.random.Generator) -> None:
+    """The bits of the same rows with their dimension last."""
+    name = "axis" if "axis" in inspect.signature(case.op).parameters else "axes"
     for axis in range(3):
-        one = LossCase(case.op, case.name, {**case.options, "axis": axis}, case.soft, case.weight, case.label)
-        (x, t), options = one.arrays(rng, SHAPE, np.float32)
-        value, grad = case.op.value_and_grad(x, t, **options)
-        last = {**options, "axis": -1}
-        x_last = np.ascontiguousarray(np.moveaxis(x, axis, -1))
-        t_last = np.ascontiguousarray(np.moveaxis(t, axis, -1)) if case.soft else t
-        value_last, grad_last = case.op.value_and_grad(x_last, t_last, **last)
+        one = RowCase(case.op, {**case.options, name: axis}, case.target, case.weight)
+        arrays, options = one.arrays(rng, SHAPE, np.float32)
+        value, grads = case.op.value_and_grad(*arrays, **options)
+        last = [np.ascontiguousarray(np.moveaxis(a, axis, -1)) if a.shape == SHAPE else a for a in arrays]
+        value_last, grads_last = case.op.value_and_grad(*last, **{**options, name: -1})
         numerics.assert_same_bits(value, value_last, f"{case} axis {axis}")
-        numerics.assert_same_bits(np.moveaxis(grad, axis, -1), grad_last, f"{case} axis {axis}")
+        for grad, grad_last in zip(case.gradients(grads), case.gradients(grads_last), strict=True):
+            numerics.assert_same_bits(np.moveaxis(grad, axis, -1), grad_last, f"{case} axis {axis}")

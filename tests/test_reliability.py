@@ -282,7 +282,8 @@ LOGSUMEXP = getattr(dk, "logsumexp", None)
 @pytest.mark.parametrize("dtype", list(DTYPES))
 def test_logsumexp_of_infinities(dtype: str, target: str) -> None:
     rows = np.array([[-INF, -INF], [INF, INF], [INF, 0], [-INF, 1], [NAN, 0]]).astype(DTYPES[dtype])
-    numerics.assert_same_bits(LOGSUMEXP(rows), np.array([-INF, INF, INF, 1, NAN]).astype(DTYPES[dtype]), "logsumexp")
+    expected = np.array([-INF, INF, INF, 1, NAN]).astype(numerics.compute_dtype(dtype))  # not rounded to 16 bits
+    numerics.assert_same_bits(LOGSUMEXP(rows), expected, "logsumexp")
 
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
@@ -292,7 +293,8 @@ def test_nan_is_never_hidden(which: int, dtype: str, target: str) -> None:
     call = calls_of(dtype)[which]
     for name in ["dy"] if call.name.endswith(".backward") else call.float_arrays:
         spoiled = call.arrays[name].copy()
-        spoiled[... if name == "dy" else (0,) * spoiled.ndim] = NAN  # one NaN in dy may meet a slope of 0
+        everywhere = name == "dy" or call.name.startswith("nll_loss")
+        spoiled[... if everywhere else (0,) * spoiled.ndim] = NAN  # one NaN in dy may meet a slope of 0, or not be read
         found = [np.isnan(a).any() for a in arrays_in(call(**{**call.options, name: spoiled}))]
         assert any(found), f"{call}: NaN in {name}"
 

@@ -17,6 +17,7 @@ import dlkernels as dk
 VECTORS = Path(__file__).parent / "vectors"
 ACTIVATIONS: dict[str, Any] = json.loads((VECTORS / "activations.json").read_text())
 LOSSES: dict[str, Any] = json.loads((VECTORS / "losses.json").read_text())
+ADVANCED: dict[str, Any] = json.loads((VECTORS / "advanced_losses.json").read_text())
 X = np.array(ACTIVATIONS["x"])
 DIGITS = {"rtol": 1e-12, "atol": 1e-15}
 DEFAULTS = [
@@ -32,8 +33,9 @@ def test_there_is_an_example_of_every_op() -> None:
         op.__name__ for op in dk.ops.registry.values() if op.kind in {"rows", "loss"}
     }
     here = {"rmse_loss", *(name for name in names if name.startswith("gan_"))}  # under other names
+    parts = {"tempered_softmax", "gradient_penalty"}  # of other examples
     elsewhere = {"hinge_embedding_loss", "boundary_loss"}  # test_elementwise_losses.py, test_boundary_loss.py
-    assert names <= set(ACTIVATIONS) | set(LOSSES) | here | elsewhere
+    assert names <= set(ACTIVATIONS) | set(LOSSES) | set(ADVANCED) | here | parts | elsewhere
 
 
 @pytest.mark.parametrize("case", DEFAULTS, ids=str)
@@ -59,7 +61,7 @@ def test_activations_rounded(case: Case, dtype: str) -> None:
     numerics.assert_within(y, np.array(example["y"]), allowed, dtype, x=X, hint=str(case))
 
 
-@pytest.mark.parametrize("op", ROW_OPS, ids=lambda op: op.__name__)
+@pytest.mark.parametrize("op", [op for op in ROW_OPS if op.__name__ in ACTIVATIONS], ids=lambda op: op.__name__)
 def test_rows(op: Any, target: str) -> None:
     example = ACTIVATIONS[op.__name__]
     x = np.array(example.get("x", X))
@@ -76,6 +78,8 @@ def check_loss(op: Any, name: str, **options: Any) -> None:
     mean = example.get("mean", example.get("mean_over_N"))
     for function in (op, op.reference):
         np.testing.assert_allclose(function(x, t, **options), mean, **DIGITS)
+        if "none" not in example:
+            continue
         np.testing.assert_allclose(function(x, t, reduction="none", **options), example["none"], **DIGITS)
         np.testing.assert_allclose(
             function(x, t, reduction="sum", **options), example.get("sum", np.sum(example["none"])), **DIGITS
@@ -163,13 +167,90 @@ def test_adversarial_losses(target: str) -> None:
             np.testing.assert_allclose(grad, row[f"grad_{mode}"], rtol=1e-11)
 
 
-@pytest.mark.parametrize("name", [n for n in LOSSES if n.startswith("cross_entropy") and "z_loss" not in n])
-def test_cross_entropy(name: str, target: str) -> None:
-    params = LOSSES[name].get("params", {})
-    options = {k: params[k] for k in ("ignore_index", "label_smoothing") if k in params}
-    if params.get("weight") is not None:
-        options["weight"] = np.array(params["weight"])
-    check_loss(dk.cross_entropy, name, **options)
+CLASS_LOSSES = ("cross_entropy", "nll_loss", "multi_margin_loss", "categorical_hinge_loss", "softmax_focal_loss")
+
+
+@pytest.mark.parametrize("name", [n for n in LOSSES if n.startswith(CLASS_LOSSES)])
+def test_class_losses(name: str, target: str) -> None:
+    params = {k: v for k, v in LOSSES[name].get("params", {}).items() if v is not None}
+    if "weight" in params:
+        params["weight"] = np.array(params["weight"])
+    op = getattr(dk, next(n for n in CLASS_LOSSES if name.startswith(n)))
+    if "z_loss" not in name:
+        check_loss(op, name, **params)
+        return
+    # the example's "none" and "sum" leave the z-loss out
+    example = LOSSES[name]
+    x, t = np.array(example["input"]), np.array(example["target"])
+    value, grad = op.value_and_grad(x, t, **params)
+    np.testing.assert_allclose(value, example["mean"], **DIGITS)
+    np.testing.assert_allclose(op.reference(x, t, **params), example["mean"], **DIGITS)
+    np.testing.assert_allclose(grad, example["grad_input_mean"], rtol=1e-12, atol=1e-16)
+    each = np.array(example["none"]) + params["z_loss"] * dk.logsumexp(x, axis=1) ** 2
+    np.testing.assert_allclose(op(x, t, reduction="none", **params), each, **DIGITS)
+
+
+def check_rows(op: Any, arrays: list[Any], value: float, grads: list[Any], **options: Any) -> None:
+    """One row: its value and gradients."""
+    arrays = [np.array(a, dtype=np.float64) for a in arrays]
+    np.testing.assert_allclose(op.reference(*arrays, **options), value, **DIGITS)
+    got, gradients = op.value_and_grad(*arrays, **options)
+    np.testing.assert_allclose(got, value, **DIGITS)
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    for gradient, wanted in zip(gradients, grads, strict=False):
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-12, atol=1e-16)
+
+
+def test_metric_losses(target: str) -> None:
+    e = LOSSES["cosine_embedding_loss"]
+    x1, x2 = e["input1"], e["input2"]
+    check_rows(dk.cosine_embedding_loss, [x1, x2, 1], e["loss_target_1"], [e["grad_input1_target_1"]])
+    check_rows(dk.cosine_embedding_loss, [x1, x2, -1], e["loss_target_-1_margin_0.5"], [], margin=0.5)
+    e = LOSSES["triplet_margin_loss"]
+    params = {k: float(v) for k, v in e["params"].items()}
+    check_rows(
+        dk.triplet_margin_loss, [e["anchor"], e["positive"], e["negative"]], e["loss"], e["grads_a_p_n"], **params
+    )
+    e = ADVANCED["gan"]
+    penalty = e["wgan_gp_penalty_of_input_gradients(lambda=1)"]
+    check_rows(dk.gradient_penalty, [e["wgan_gp_input_gradients"]], penalty["value"], [penalty["grads"]], lambda_=1.0)
+
+
+def test_overlap_losses(target: str) -> None:
+    for name, options in (("dice_loss", {}), ("dice_loss_squared_denominator", {"squared_denominator": True})):
+        e = ADVANCED[name]
+        check_rows(dk.dice_loss, [e["prob"], e["target"]], e["value"], [e["grad_prob"]], **options)
+        check_rows(dk.dice_loss, [e["prob"], e["target"]], e["value_smooth_0"], [], smooth=0.0, **options)
+    e = ADVANCED["tversky_loss"]
+    weights = {"alpha": e["params"]["alpha_fp"], "beta": e["params"]["beta_fn"]}
+    check_rows(dk.tversky_loss, [e["prob"], e["target"]], e["value"], [e["grad_prob"]], **weights)
+    check_rows(dk.tversky_loss, [e["prob"], e["target"]], e["focal_gamma_4/3"], [], gamma=3 / 4, **weights)
+
+
+@pytest.mark.parametrize("example", ADVANCED["bi_tempered_logistic_loss"], ids=lambda e: f"{e['t1']}-{e['t2']}")
+def test_bi_tempered(example: dict[str, Any], target: str) -> None:
+    x, labels, t1, t2 = (np.array(example[k]) for k in ("activations", "labels", "t1", "t2"))
+    params = {"t1": float(t1), "t2": float(t2), "label_smoothing": example["label_smoothing"]}
+    check_rows(dk.bi_tempered_logistic_loss, [x, labels], example["loss"], [example["grad_activations"]], **params)
+    value, grad = dk.bi_tempered_logistic_loss.value_and_grad(x, np.array(labels.argmax()), **params)
+    np.testing.assert_allclose(value, example["loss"], **DIGITS)
+    np.testing.assert_allclose(grad, example["grad_activations"], rtol=1e-12, atol=1e-16)
+    p = dk.tempered_softmax(x, params["t2"])
+    np.testing.assert_allclose(p, example["probabilities"], **DIGITS)
+    np.testing.assert_allclose(dk.tempered_softmax.reference(x, params["t2"]), example["probabilities"], **DIGITS)
+    if "probabilities_after_5_fixed_point_iterations" in example:
+        five = dk.tempered_softmax(x, params["t2"], num_iters=5)
+        np.testing.assert_allclose(five, example["probabilities_after_5_fixed_point_iterations"], **DIGITS)
+        np.testing.assert_allclose(five.sum(), example["probability_sum_after_5"], **DIGITS)
+
+
+def test_bi_tempered_is_bounded(target: str) -> None:
+    for e in ADVANCED["bi_tempered_bounded"]:
+        x, y = np.array([[0.0, e["margin"]]]), np.array([0])
+        np.testing.assert_allclose(dk.bi_tempered_logistic_loss(x, y, 0.8, 1.2), e["bi_tempered_0.8_1.2"], **DIGITS)
+        np.testing.assert_allclose(dk.cross_entropy(x, y), e["softmax_ce"], **DIGITS)
+    limit = dk.bi_tempered_logistic_loss(np.array([[0.0, 1e300]]), np.array([0]), 0.8, 1.2)
+    np.testing.assert_allclose(limit, ADVANCED["bi_tempered_supremum_one_hot_t1_0.8"], **DIGITS)
 
 
 # --- Philox4x32-10: the authors' known answers, seen through dropout's mask -----------------------------------------------

@@ -37,6 +37,7 @@ std::vector<Scalar> Spec::scalars(const py::list& described) const {
     s.fallback = d["fallback"].cast<double>();
     s.flag = d["flag"].cast<bool>();
     s.optional = d["optional"].cast<bool>();
+    s.whole = d["whole"].cast<bool>();
     s.limit = d["limit"].cast<std::string>();
     s.low = d["low"].cast<double>();
     s.high = d["high"].cast<double>();
@@ -75,11 +76,14 @@ std::string Choice::suffix(PyObject* const* slots, const char* op) const {
   std::vector<std::string> wanted;
   for (const auto& [option, text] : of) {
     if (Py_TYPE(option.ptr()) == Py_TYPE(value) && option.equal(py::handle(value))) return text;
-    if (PyUnicode_Check(option.ptr())) wanted.push_back("\"" + py::cast<std::string>(option) + "\"");
+    wanted.push_back(PyUnicode_Check(option.ptr()) ? "\"" + py::cast<std::string>(option) + "\""
+                                                   : py::cast<std::string>(py::repr(option)));
   }
-  if (wanted.empty()) {
-    check::fail_type(std::string(op) + ": " + name + " must be a bool, got " +
-                     py::cast<std::string>(py::repr(py::handle(value))) + ".");
+  if (!PyUnicode_Check(of.front().first.ptr())) {
+    const bool flag = PyBool_Check(of.front().first.ptr());
+    const std::string text = std::string(op) + ": " + name + " must be " + (flag ? "a bool" : alternatives(wanted)) +
+                             ", got " + py::cast<std::string>(py::repr(py::handle(value))) + ".";
+    flag ? check::fail_type(text) : check::fail_value(text);
   }
   const std::string got = string_argument(value, op, name.c_str());
   check::fail_value(std::string(op) + ": " + name + " must be " + alternatives(wanted) + ", got \"" + got + "\".");
@@ -128,7 +132,8 @@ void read_scalars(const std::vector<Scalar>& scalars, PyObject* const* slot, con
       values[i] = value == Py_True ? 1 : 0;
       continue;
     }
-    values[i] = real_argument(value, op, s.name.c_str());
+    values[i] = s.whole ? static_cast<double>(integer_argument(value, op, s.name.c_str()))
+                        : real_argument(value, op, s.name.c_str());
     if (s.limit.empty()) continue;
     const bool above = s.low_open ? values[i] > s.low : values[i] >= s.low;
     const bool below = s.high_open ? values[i] < s.high : values[i] <= s.high;
@@ -137,6 +142,27 @@ void read_scalars(const std::vector<Scalar>& scalars, PyObject* const* slot, con
                         ".");
     }
   }
+}
+
+Axes axes_argument(PyObject* value, const char* op, const char* arg, const TensorView& t, int first) {
+  if (!given(value)) {
+    const int begin = first < t.ndim ? first : t.ndim > 0 ? t.ndim - 1 : 0;
+    return {begin, t.ndim > begin ? t.ndim - begin : 1};
+  }
+  if (!PyTuple_Check(value)) return {check::axis(op, integer_argument(value, op, arg), t), 1};
+  const auto n = static_cast<int>(PyTuple_GET_SIZE(value));
+  Axes axes{0, n};
+  for (int i = 0; i < n; ++i) {
+    const int d = check::axis(op, integer_argument(PyTuple_GET_ITEM(value, i), op, arg), t);
+    if (i == 0) axes.first = d;
+    if (d != axes.first + i) axes.count = 0;
+  }
+  if (axes.count == 0) {
+    check::fail_value(std::string(op) + ": " + arg + " must be neighboring dimensions in order, got " +
+                      py::cast<std::string>(py::repr(py::handle(value))) +
+                      ". Pass views with moved axes, such as numpy.moveaxis(x, 0, 1).");
+  }
+  return axes;
 }
 
 Output::Output(PyObject* out, const Array& like, const char* op, const char* like_arg, Reads reads)

@@ -21,7 +21,7 @@ struct Scalar {
   std::size_t slot;
   std::string name;
   double fallback;
-  bool flag, optional;
+  bool flag, optional, whole;
   std::string limit;  // as error texts say it; empty: any number
   double low, high;
   bool low_open, high_open;
@@ -106,6 +106,12 @@ class Output {
   Array given_;
   Result fresh_;
 };
+
+// The dimensions that an argument `axes` names: an integer or a tuple of neighbors. Not given: all from `first` on, at least one.
+struct Axes {
+  int first, count;
+};
+Axes axes_argument(PyObject* value, const char* op, const char* arg, const TensorView& t, int first);
 
 // `out` of a call with several results: absent, or a tuple with an array or None for each.
 std::vector<PyObject*> outputs_of(PyObject* out, std::size_t wanted, const char* op);

@@ -31,6 +31,15 @@ Reduction LossExecutor::reduction(PyObject* const* slot) const {
   check::fail_value(op + ": reduction must be " + alternatives(wanted) + ", got \"" + asked + "\".");
 }
 
+bool LossExecutor::denominator(PyObject* const* slot, std::size_t at, bool fallback) const {
+  if (at == kMaxArguments || slot[at] == nullptr) return fallback;
+  const std::string asked = string_argument(slot[at], op.c_str(), "denominator");
+  if (asked != "weight" && asked != "count") {
+    check::fail_value(op + ": denominator must be \"weight\" or \"count\", got \"" + asked + "\".");
+  }
+  return asked == "weight";
+}
+
 namespace {
 
 struct ElementwiseLoss : LossExecutor {
@@ -119,15 +128,6 @@ struct ElementwiseLoss : LossExecutor {
     std::memcpy(to, bits, static_cast<std::size_t>(item_size(element)));
   }
 
-  bool denominator(PyObject* const* slot) const {
-    if (denominator_slot == kMaxArguments || slot[denominator_slot] == nullptr) return over_weight;
-    const std::string asked = string_argument(slot[denominator_slot], op.c_str(), "denominator");
-    if (asked != "weight" && asked != "count") {
-      check::fail_value(op + ": denominator must be \"weight\" or \"count\", got \"" + asked + "\".");
-    }
-    return asked == "weight";
-  }
-
   py::object operator()(PyObject* const* slot) const override {
     const char* name = op.c_str();
     Array array[kMaxIn], weight;
@@ -176,7 +176,7 @@ struct ElementwiseLoss : LossExecutor {
     call.grad_index = grad_index;
     call.dtype = dtype_of(array[0].view.element);
     call.reduction = reduction(slot);
-    call.over_weight = denominator(slot);
+    call.over_weight = denominator(slot, denominator_slot, over_weight);
     call.params = params;
     if (probabilities != kMaxIn) check_probabilities(array[probabilities]);
     return finish(slot, call, like, array[0].view, reads, run_elementwise_loss);

@@ -44,6 +44,8 @@ struct LossExecutor : Executor {
 
   void fill(const Spec& spec, const std::string& which, const std::vector<std::string>& allowed);
   Reduction reduction(PyObject* const* slot) const;
+  // Does the mean divide by the weights? Otherwise by the count.
+  bool denominator(PyObject* const* slot, std::size_t at, bool fallback) const;
 
   // Completes the call with what every loss has in common, runs it and returns what this pass promises.
   // like[k]: what gradient k looks like, and its argument. per_value: the shape of the loss for reduction "none".

@@ -201,9 +201,11 @@ int labels(const LabelArgs& a) {
     }
     above.push(lane[0]);
   }
-  S total = a.weight == nullptr ? S(valid) : above.total();
-  if (valid == 0) total = S(0);
-  *static_cast<S*>(a.total) = total;
+  S* const total = static_cast<S*>(a.total);
+  total[0] = a.weight == nullptr ? S(valid) : above.total();
+  if (valid == 0) total[0] = S(0);
+  total[1] = S(valid);
+  total[2] = total[0] / total[1];
   return 0;
 }
 

@@ -250,8 +250,10 @@ __global__ void __launch_bounds__(kLabelThreads, 1) label_kernel(const LabelArgs
     valid += shared.valid[w];
     bad = shared.bad[w] < bad ? shared.bad[w] : bad;
   }
-  const S total = valid == 0 ? S(0) : a.weight == nullptr ? S(valid) : weighed;
-  *static_cast<S*>(a.total) = bad == none ? total : S(__builtin_nan(""));
+  S* const total = static_cast<S*>(a.total);
+  total[0] = bad != none ? S(__builtin_nan("")) : valid == 0 ? S(0) : a.weight == nullptr ? S(valid) : weighed;
+  total[1] = bad != none ? S(__builtin_nan("")) : S(valid);
+  total[2] = total[0] / total[1];
   *a.bad = bad == none ? -1 : bad;
 }
 

@@ -54,6 +54,10 @@ DLK_DEVICE void run_row(const row_call<Op>& c, Team& team, std::int64_t r) {
   } else {
     team.meet();
   }
+  for (int k = 0; k < Op::scalars; ++k) {
+    const S* const scalar = static_cast<const S*>(a.scalar[k]);
+    row.scalar[k] = scalar == nullptr ? S(1) : scalar[(a.first + r) / a.scalar_div[k] % a.scalar_mod[k]];
+  }
   c.op.start(row);
 
   // First the sums, then the output: one loop, so that the terms, which both may have to compute, are there once in the code.
@@ -143,7 +147,7 @@ int rows(const RowArgs& a) {
 // What this loop can run today: one phase of sums, one output.
 template <class Op>
 constexpr bool runs_here() {
-  return Op::phases == 1 && Op::sums > 0 && Op::outs == 1 && Op::values == 0 && Op::scalars == 0 && Op::columns <= 1 &&
+  return Op::phases == 1 && Op::sums > 0 && Op::outs == 1 && Op::values == 0 && Op::columns <= 1 &&
          Op::column_sums == 0 && !Op::one_hot && !Op::skips_label && !Op::marks_max && !Op::random && !Op::iterates;
 }
 template <class Op, class T>

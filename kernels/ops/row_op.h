@@ -58,7 +58,7 @@ struct row_of {
   S upstream;               // gradient of the row's value, divided by the divisor
   S label_x, label_weight;  // the first input and the first column operand at the label
   S value[at_least_one(Op::values + (Op::loss ? 1 : 0))];
-  S s[8];  // the op's own
+  S s[12];  // the op's own
 };
 
 }  // namespace ops

@@ -76,7 +76,7 @@ def empty(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
         return sys.modules["cupy"].empty(shape, dtype=_dtype(dtype))
     if library in {"jax", "jaxlib"}:
         return _aligned(shape, _dtype(dtype))
-    if hasattr(like, "__array_namespace__"):
+    if library != "numpy" and hasattr(like, "__array_namespace__"):
         xp = like.__array_namespace__()
         return xp.empty(shape, dtype=getattr(xp, dtype), device=like.device)
     return np.empty(shape, dtype=_dtype(dtype))

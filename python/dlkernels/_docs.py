@@ -51,6 +51,14 @@ library. ``out=`` receives it and may be x itself.
 Errors: TypeError for another dtype or something that is no array; ValueError for shapes that do not fit, or an ``out`` of another shape, on
 another device, read-only, or overlapping an operand without being it. Nothing is written then.
 """
+_SHARED["row_value"] = """
+Any shape and strides; float16, bfloat16, float32 or float64; a 0-d array is a row of one element. The result has x's shape without `axis`
+(or with a length of 1 there: keepdims), and is float64 for float64 x and float32 otherwise: what is computed is not rounded to 16 bits.
+``out=`` receives it and must be contiguous.
+
+Errors: TypeError for another dtype, something that is no array, or an axis that is no integer; ValueError for an axis out of range, or an
+``out`` of another shape, on another device, read-only, or overlapping x. Nothing is written then.
+"""
 _SHARED["random"] = _SHARED["map"].replace(" NaN in gives NaN out.", "")
 
 
@@ -87,6 +95,11 @@ be written over dy or x. Errors as for {name}.
 dx, the gradient of {name} with respect to x, from the output y of the forward pass.
 
 dy and y are of one shape and dtype; so is the result. ``out=`` may be dy or y itself. Errors as for {name}.
+""",
+    "row_value": """
+dx, the gradient of {name} with respect to x, which has x's shape and dtype.
+
+dy has the forward result's shape and dtype. ``out=`` may be x itself. Errors as for {name}.
 """,
     "random": """
 dx, the gradient of {name} with respect to x: the same mask and scale applied to dy. ``out=`` may be dy itself. Errors as for {name}.

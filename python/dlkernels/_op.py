@@ -37,6 +37,7 @@ __all__ = [
     "require_cuda",
     "row_loss_op",
     "row_norm_op",
+    "row_value_op",
     "rows_op",
     "slope_op",
 ]
@@ -54,7 +55,11 @@ def _parameters(signature: inspect.Signature) -> _Parameters:
     return [(p.name, p.default is p.empty, p.kind is p.KEYWORD_ONLY) for p in signature.parameters.values()]
 
 
-_LIMIT = re.compile(r"(?P<sign>[<>]=?) (?P<edge>\S+)$|in (?P<left>[\[(])(?P<low>\S+), (?P<high>\S+)(?P<right>[\])])$")
+_LIMIT = re.compile(
+    r"(?P<whole>an integer )?"
+    r"(?:(?P<sign>[<>]=?) (?P<edge>\S+)|in (?P<left>[\[(])(?P<low>\S+), (?P<high>\S+)(?P<right>[\])]))$"
+)
+_NO_HYPER_PARAMETER = {"axis", "axes", "keepdims", "ignore_index"}
 
 
 def _scalars(
@@ -63,10 +68,10 @@ def _scalars(
     none: Mapping[str, float] | None = None,
     variants: Variants | None = None,
 ) -> list[dict[str, Any]]:
-    """The hyper-parameters: numbers and bools with a default, and those of `none`, which may be None and are then the given number.
-    What chooses the kernel is none of them.
+    """The hyper-parameters: numbers and bools with a default, and those of `none`, which may be None and are then the given number; but
+    not those of `variants`, which choose the kernel.
 
-    A limit is written as error texts say it: "> 0", ">= 0", "in (0, 1)", "in [0, 1)".
+    A limit is written as error texts say it: "> 0", ">= 0", "in (0, 1)", "in [0, 1)", "an integer >= 0".
     """
     return _scalars_of(signature.parameters.values(), limits, none, variants)
 
@@ -77,10 +82,10 @@ def _scalars_of(
     none: Mapping[str, float] | None = None,
     variants: Variants | None = None,
 ) -> list[dict[str, Any]]:
-    limits, none = limits or {}, none or {}
+    limits, none, other = limits or {}, none or {}, _NO_HYPER_PARAMETER | set(variants or {})
     found = []
     for p in parameters:
-        if (type(p.default) not in {int, float, bool} and p.name not in none) or p.name in (variants or {}):
+        if p.name in other or not (type(p.default) in {int, float, bool} or p.name in none):
             continue
         text = limits.get(p.name, "")
         scalar = {
@@ -88,6 +93,7 @@ def _scalars_of(
             "fallback": float(none[p.name] if p.default is None else p.default),
             "flag": type(p.default) is bool,
             "optional": p.name in none,
+            "whole": False,
             "limit": text,
             "low": -math.inf,
             "high": math.inf,
@@ -98,6 +104,7 @@ def _scalars_of(
             limit = _LIMIT.match(text)
             if limit is None:
                 raise ValueError(f"{p.name}: a limit is written '> 0' or 'in (0, 1)', not {text!r}")
+            scalar["whole"] = limit["whole"] is not None
             if sign := limit["sign"]:
                 side = "low" if sign[0] == ">" else "high"
                 scalar |= {side: float(limit["edge"]), f"{side}_open": len(sign) == 1}
@@ -191,7 +198,7 @@ def map_op(
         name = definition.__name__
         signature = inspect.signature(definition)
         choices = _choices(signature, variants)
-        call = core._make_map(name, _parameters(signature), _scalars(signature, limits), choices, name)
+        call = core._make_map(name, _parameters(signature), _scalars(signature, limits, None, variants), choices, name)
         shape = (
             _with(signature, "dy, x=None", "*, y=None, out=None")
             if from_y
@@ -200,7 +207,7 @@ def map_op(
         backward = core._make_map_backward(
             f"{name}.backward",
             _parameters(shape),
-            _scalars(shape, limits),
+            _scalars(shape, limits, None, variants),
             choices,
             name,
             from_y,
@@ -278,18 +285,49 @@ def slope_op(
     return decorate
 
 
-def rows_op(*, ulp: float, grad_ulp: float, source: str, domain: tuple[float, float]) -> Callable[[Definition], Any]:
-    """An op on each row along an axis, whose backward pass needs its output."""
+def rows_op(
+    *,
+    ulp: float,
+    grad_ulp: float,
+    source: str,
+    domain: tuple[float, float],
+    limits: Mapping[str, str] | None = None,
+    none: Mapping[str, float] | None = None,
+) -> Callable[[Definition], Any]:
+    """An op on each row along an axis, whose backward pass needs its output. `limits` and `none` as for _scalars."""
 
     def decorate(definition: Definition) -> Any:
         name = definition.__name__
         signature = inspect.signature(definition)
         axis = signature.parameters["axis"].default
-        call = core._make_rows(name, _parameters(signature), name, "", ["x"], axis)
-        shape = _signature(f"(dy, y, axis={axis}, *, out=None)")
-        backward = core._make_rows(f"{name}.backward", _parameters(shape), name, "grad", ["dy", "y"], axis)
+
+        def build(suffix: str, shape: inspect.Signature, which: str, arrays: list[str]) -> Any:
+            return core._make_rows(
+                name + suffix, _parameters(shape), name, which, arrays, _scalars(shape, limits, none), axis
+            )
+
+        shape = _with(signature, "dy, y", "*, out=None")
+        backward = build(".backward", shape, "grad", ["dy", "y"])
         _dress(backward, f"{name}.backward", shape, pass_doc("rows", name, grad_ulp), grad_ulp)
+        call = build("", signature, "", ["x"])
         return _register(call, definition, "rows", ulp, source, domain=domain, backward=backward)
+
+    return decorate
+
+
+def row_value_op(
+    *, ulp: float, grad_ulp: float, source: str, domain: tuple[float, float]
+) -> Callable[[Definition], Any]:
+    """A number for each row along an axis; its backward pass needs the input."""
+
+    def decorate(definition: Definition) -> Any:
+        name = definition.__name__
+        signature = inspect.signature(definition)
+        shape = _with(signature, "dy, x", "*, out=None")
+        call = core._make_row_value(name, _parameters(signature), name)
+        backward = core._make_row_value_backward(f"{name}.backward", _parameters(shape), name)
+        _dress(backward, f"{name}.backward", shape, pass_doc("row_value", name, grad_ulp), grad_ulp)
+        return _register(call, definition, "row_value", ulp, source, domain=domain, backward=backward)
 
     return decorate
 
@@ -379,14 +417,56 @@ def loss_op(
     return decorate
 
 
-def row_loss_op(*, ulp: float, grad_ulp: float, source: str, make: str) -> Callable[[Definition], Any]:
-    """A loss over rows, whose calls `make` of the compiled core builds."""
+def row_loss_op(
+    *,
+    ulp: float,
+    grad_ulp: float,
+    source: str,
+    label: str = "",
+    soft: bool = False,
+    per_row: str = "",
+    grads: tuple[str, ...] = (),
+    first_axis: int = 0,
+    domain: Mapping[str, tuple[float, float]] | None = None,
+    variants: Variants | None = None,
+    where: Mapping[str, str] | None = None,
+    limits: Mapping[str, str] | None = None,
+    none: Mapping[str, float] | None = None,
+) -> Callable[[Definition], Any]:
+    """A loss over rows. Its parameters without default are arrays, of one shape but for `label` and `per_row`.
+
+    `label` holds class ids, or where `soft` may be a distribution for each row: then ".soft" is added to the kernel's name. `per_row` has
+    one number for each row. `grads` are the arrays that have a gradient, the first if not given. A row is made of the signature's `axis`,
+    or of its `axes`: by default all from `first_axis` on. `where` names hyper-parameters that add to the kernel's name if they are not 0;
+    `domain`, `variants`, `limits` and `none` as for loss_op.
+    """
 
     def decorate(definition: Definition) -> Any:
-        def build(suffix: str, shape: inspect.Signature, which: str) -> Any:
-            return getattr(core, make)(definition.__name__ + suffix, _parameters(shape), which)
+        name = definition.__name__
+        signature = inspect.signature(definition)
+        parameters = signature.parameters
+        arrays = [p.name for p in parameters.values() if p.default is p.empty]
+        form = {
+            "label": label,
+            "soft": soft,
+            "per_row": per_row,
+            "grads": list(grads or arrays[:1]),
+            "first_axis": parameters["axis"].default if "axis" in parameters else first_axis,
+            "over_weight": "denominator" not in parameters or parameters["denominator"].default == "weight",
+            "where": dict(where or {}),
+        }
 
-        return _loss(definition, build, ulp, grad_ulp, source)
+        def build(suffix: str, shape: inspect.Signature, which: str) -> Any:
+            return core._make_row_loss(
+                name + suffix, _parameters(shape), name, which, arrays, _scalars(shape, limits, none, variants),
+                _choices(signature, variants), form,
+            )  # fmt: skip
+
+        return _loss(
+            definition, build, ulp, grad_ulp, source, arrays=tuple(arrays), label=label, soft=soft, per_row=per_row,
+            domain=domain or {}, grads=tuple(grads or arrays[:1]), variants=variants or {}, limits=limits or {},
+            first_axis=first_axis,
+        )  # fmt: skip
 
     return decorate
 

@@ -84,8 +84,42 @@ struct log_softmax_grad : row_op {
   }
 };
 
+// max + log sum exp(x - max): a number per row.   An empty row, and one of -inf, is -inf; one with +inf is +inf.
+struct logsumexp : sums_exponentials<0> {
+  static constexpr auto name = "logsumexp";
+  static constexpr int outs = 0, values = 1;
+  using sums_exponentials<0>::sums_exponentials;
+
+  template <class R>
+  DLK_FN void start(R& row) const {
+    using S = decltype(row.max);
+    row.max = abs(row.max) < S(__builtin_inf()) ? row.max : S(0);
+  }
+  template <int phase, class R>
+  DLK_FN void finish(R& row) const {
+    using S = decltype(row.max);
+    row.value[0] = row.cols == S(0) ? S(-__builtin_inf()) : row.max + math::log(row.sum[0]);
+  }
+  template <class X, class R, class V>
+  DLK_FN void outputs(const X&, const R&, V*, V*) const {}
+};
+
+// dx = dy softmax(x);  input x, row operand dy
+struct logsumexp_grad : sums_exponentials<0> {
+  static constexpr auto name = "logsumexp", pass = "grad";
+  static constexpr int scalars = 1;
+  static constexpr bool keeps_term = true;
+  using sums_exponentials<0>::sums_exponentials;
+
+  template <class X, class R, class V>
+  DLK_FN void outputs(const X& x, const R& row, V* out, V*) const {
+    out[0] = V(row.scalar[0]) * (x.kept / V(row.sum[0]));
+  }
+};
+
 }  // namespace ops
 
-using softmax_ops = list<ops::softmax, ops::softmax_grad, ops::log_softmax, ops::log_softmax_grad>;
+using softmax_ops =
+    list<ops::softmax, ops::softmax_grad, ops::log_softmax, ops::log_softmax_grad, ops::logsumexp, ops::logsumexp_grad>;
 
 DLK_END

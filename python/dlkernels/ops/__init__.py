@@ -21,13 +21,22 @@ from .activations import (
 )
 from .adversarial import gan_discriminator_loss, gan_fake_loss, gan_generator_loss, gan_real_loss
 from .boundary import boundary_loss
+from .class_losses import (
+    categorical_hinge_loss,
+    cross_entropy,
+    multi_margin_loss,
+    nll_loss,
+    softmax_focal_loss,
+)
 from .distance import distance_transform_edt, signed_distance_map
 from .divergence import gaussian_nll_loss, js_div, kl_div, poisson_nll_loss
 from .entropy import binary_cross_entropy, binary_cross_entropy_with_logits, sigmoid_focal_loss
 from .gates import geglu, glu, reglu, swiglu
-from .losses import cross_entropy
+from .linear_cross_entropy import linear_cross_entropy
 from .margin import hinge_embedding_loss, hinge_loss, soft_margin_loss, squared_hinge_loss
+from .metric_losses import cosine_embedding_loss, gradient_penalty, triplet_margin_loss
 from .norms import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from .overlap import dice_loss, tversky_loss
 from .piecewise import (
     hardshrink,
     hardsigmoid,
@@ -52,17 +61,22 @@ from .regression import (
     rmse_loss,
     smooth_l1_loss,
 )
-from .rows import log_softmax, softmax
+from .rows import log_softmax, logsumexp, softmax
 from .scaling import rescale
 from .slopes import prelu, swish
+from .tempered import bi_tempered_logistic_loss, tempered_softmax
 
 __all__ = [
     "batch_norm",
+    "bi_tempered_logistic_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "boundary_loss",
+    "categorical_hinge_loss",
     "celu",
+    "cosine_embedding_loss",
     "cross_entropy",
+    "dice_loss",
     "distance_transform_edt",
     "dropout",
     "elu",
@@ -74,6 +88,7 @@ __all__ = [
     "geglu",
     "gelu",
     "glu",
+    "gradient_penalty",
     "group_norm",
     "hardshrink",
     "hardsigmoid",
@@ -89,12 +104,16 @@ __all__ = [
     "l1_loss",
     "layer_norm",
     "leaky_relu",
+    "linear_cross_entropy",
     "log_cosh_loss",
     "log_softmax",
     "logsigmoid",
+    "logsumexp",
     "mish",
     "mse_loss",
     "msle_loss",
+    "multi_margin_loss",
+    "nll_loss",
     "poisson_nll_loss",
     "prelu",
     "pseudo_huber_loss",
@@ -115,6 +134,7 @@ __all__ = [
     "smooth_l1_loss",
     "soft_margin_loss",
     "softmax",
+    "softmax_focal_loss",
     "softplus",
     "softshrink",
     "softsign",
@@ -124,5 +144,8 @@ __all__ = [
     "swish",
     "tanh",
     "tanhshrink",
+    "tempered_softmax",
     "threshold",
+    "triplet_margin_loss",
+    "tversky_loss",
 ]

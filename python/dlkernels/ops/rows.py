@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._op import rows_op
+from .._op import row_value_op, rows_op
 
 
 @rows_op(ulp=4.0, grad_ulp=16.0, source="Bridle (1990)", domain=(-30, 30))
@@ -40,3 +40,19 @@ def log_softmax(x: Any, axis: int = -1, *, out: Any = None) -> Any:
     """
     z = x - np.max(x, axis=axis, keepdims=True)
     return z - np.log(np.sum(np.exp(z), axis=axis, keepdims=True))
+
+
+@row_value_op(ulp=4.0, grad_ulp=16.0, source="Bridle (1990)", domain=(-30, 30))
+def logsumexp(x: Any, axis: int = -1, keepdims: bool = False, *, out: Any = None) -> Any:
+    """max x + log sum exp(x - max x) along `axis`.
+
+    A row of -inf only is -inf, one with +inf in it +inf. The gradient is that of `softmax`, NaN for such rows.
+
+    >>> import numpy as np, dlkernels as dk
+    >>> dk.logsumexp(np.array([[0.0, 0.0], [-np.inf, 1.0]])).round(6)
+    array([0.693147, 1.      ])
+    """
+    top = np.max(x, axis=axis, keepdims=True)
+    top = np.where(np.isinf(top), 0.0, top)
+    y = top + np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True))
+    return y if keepdims else np.squeeze(y, axis=axis)

@@ -1,0 +1,131 @@
+"""The tempered softmax and the losses made from it. The bodies are the float64 definitions; calling an op runs its compiled kernel.
+
+log_t(u) = (u^(1-t) - 1) / (1-t) and exp_t(u) = max(0, 1 + (1-t) u)^(1/(1-t)) are log and exp for t = 1. For t > 1 exp_t has a heavy tail,
+for t < 1 it is 0 from some point on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._op import row_loss_op, rows_op
+from .class_losses import _rows
+from .losses import _reduced
+
+
+def _exp_t(u: Any, t: float) -> Any:
+    return np.exp(u) if t == 1 else np.maximum(0.0, 1 + (1 - t) * u) ** (1 / (1 - t))
+
+
+def _log_t(u: Any, t: float) -> Any:
+    return np.log(u) if t == 1 else (u ** (1 - t) - 1) / (1 - t)
+
+
+def _normalization(z: Any, t: float, num_iters: int | None) -> Any:
+    """lambda with sum exp_t(z - lambda) = 1 along the last axis; the largest z is 0."""
+
+    def total(shift: Any, stretch: Any = 1.0) -> Any:
+        return np.sum(_exp_t(z * stretch - shift, t), axis=-1, keepdims=True)
+
+    if t == 1:
+        return np.log(total(0.0))
+    if num_iters is None:
+        shift = np.zeros_like(z[..., :1])
+        for _ in range(60):  # Newton's rule for (sum p)^(1-t) = 1
+            p = _exp_t(z - shift, t)
+            s = np.sum(p, axis=-1, keepdims=True)
+            shift = shift - s / np.sum(p**t, axis=-1, keepdims=True) * _log_t(1 / s, t)
+        return shift
+    if t > 1:  # the authors' fixed point
+        stretch = np.ones_like(z[..., :1])
+        for _ in range(num_iters):
+            stretch = total(0.0, stretch) ** (1 - t)
+        return -_log_t(1 / total(0.0, stretch), t)
+    low = np.zeros_like(z[..., :1])  # the authors' bisection
+    high = -_log_t(1 / np.sum(1 + (1 - t) * z > 0, axis=-1, keepdims=True), t)
+    for _ in range(num_iters):
+        middle = (low + high) / 2
+        below = total(middle) < 1
+        low, high = np.where(below, low, middle), np.where(below, middle, high)
+    return (low + high) / 2
+
+
+def _tempered(x: Any, t: float, num_iters: int | None) -> Any:
+    z = x - np.max(x, axis=-1, keepdims=True)
+    return _exp_t(z - _normalization(z, t, num_iters), t)
+
+
+@rows_op(
+    ulp=16.0,
+    grad_ulp=32.0,
+    source="Amid, Warmuth, Anil & Koren (2019), arXiv:1906.03361",
+    domain=(-10, 10),
+    limits={"t": "> 0", "num_iters": "an integer >= 0"},
+    none={"num_iters": -1.0},
+)
+def tempered_softmax(x: Any, t: float = 1.0, axis: int = -1, *, num_iters: int | None = None, out: Any = None) -> Any:
+    """exp_t(x - lambda) along `axis`, with lambda such that the row's sum is 1; t = 1 is `softmax`.
+
+    lambda is found by Newton's rule to the precision of the computation, all in one pass over memory. num_iters=5 instead gives what the
+    authors' code gives: so many fixed-point steps (t > 1) or bisections (t < 1), after which the sum is not exactly 1. A masked logit
+    (-inf) has probability 0. The backward pass is that of the exact lambda.
+
+    >>> import numpy as np, dlkernels as dk
+    >>> dk.tempered_softmax(np.array([2.0, 0.5, -1.0]), 1.2).round(6)
+    array([0.715165, 0.207698, 0.077138])
+    """
+    return np.moveaxis(_tempered(np.moveaxis(x, axis, -1), t, num_iters), -1, axis)
+
+
+@row_loss_op(
+    ulp=16.0,
+    grad_ulp=32.0,
+    source="Amid, Warmuth, Anil & Koren (2019), arXiv:1906.03361",
+    label="labels",
+    soft=True,
+    domain={"activations": (-1.0, 1.0)},  # beyond, t2 < 1 is ill-conditioned where the support ends
+    limits={"t1": "in [0, 1]", "t2": "> 0", "label_smoothing": "in [0, 1)", "num_iters": "an integer >= 0"},
+    none={"num_iters": -1.0},
+)
+def bi_tempered_logistic_loss(
+    activations: Any,
+    labels: Any,
+    t1: float = 1.0,
+    t2: float = 1.0,
+    *,
+    label_smoothing: float = 0.0,
+    num_iters: int | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    axis: int = -1,
+) -> Any:
+    """sum_i [y_i (log_t1 y_i - log_t1 p_i) - (y_i^(2-t1) - p_i^(2-t1)) / (2-t1)] with p = tempered_softmax(activations, t2).
+
+    labels are probabilities of activations' shape, or class ids of that shape without `axis`. t1 < 1 bounds the loss (one-hot labels: by
+    1 / (1-t1)), t2 > 1 gives the probabilities a heavy tail; t1 = t2 = 1 is `cross_entropy`. Label smoothing e
+    is the paper's: (1 - e K / (K-1)) y + e / (K-1) over K classes; the true class has 1 - e (PyTorch's cross_entropy: 1 - e + e / K).
+    The normalization is differentiated implicitly: the gradient sums to 0 over a row.
+
+    The authors' code returns losses per row and takes num_iters=5: given here, it gives the same probabilities; by default they are exact
+    (see `tempered_softmax`). It also adds 1e-10 inside log_t(y); this does not.
+
+    >>> import numpy as np, dlkernels as dk
+    >>> x, y = np.array([[2.0, 0.5, -1.0]]), np.array([[1.0, 0.0, 0.0]])
+    >>> loss, dx = dk.bi_tempered_logistic_loss.value_and_grad(x, y, 0.8, 1.2)
+    >>> round(float(loss), 6), dx.round(6)
+    (0.213143, array([[-0.163709,  0.130129,  0.03358 ]]))
+    """
+    x = _rows(activations, axis)
+    labels = np.asarray(labels)
+    classes = x.shape[-1]
+    ids = labels.dtype.kind in "iu"
+    kept = labels != ignore_index if ids else np.ones(x.shape[:-1], dtype=bool)
+    y = (np.arange(classes) == labels[..., None]).astype(x.dtype) if ids else _rows(labels, axis)
+    if label_smoothing:
+        y = (1 - label_smoothing * classes / (classes - 1)) * y + label_smoothing / (classes - 1)
+    p = _tempered(x, t2, num_iters)
+    match = np.where(y == 0, 0.0, y * (_log_t(y, t1) - _log_t(p, t1)))
+    loss = np.sum(match - (y ** (2 - t1) - p ** (2 - t1)) / (2 - t1), axis=-1)
+    return _reduced(np.where(kept, loss, 0.0), reduction, np.float64(np.count_nonzero(kept)))
