@@ -242,6 +242,26 @@ def test_the_authors_iterations(target: str, rng: np.random.Generator) -> None:
             dk.tempered_softmax(x, 1.2, num_iters=wrong)
 
 
+def test_binary_form(target: str, rng: np.random.Generator) -> None:
+    a, y = 2 * rng.standard_normal((4, 5)), rng.uniform(0, 1, (4, 5))
+    binary = dk.bi_tempered_binary_logistic_loss
+    for got, want in zip(
+        binary.value_and_grad(a, y), dk.binary_cross_entropy_with_logits.value_and_grad(a, y), strict=True
+    ):
+        entropy = 0 if np.ndim(got) else -np.mean(y * np.log(y) + (1 - y) * np.log(1 - y))
+        np.testing.assert_allclose(got, want - entropy, rtol=1e-11, atol=1e-15)
+    for reduction, t1, t2 in itertools.product(("mean", "sum", "none"), (0.5, 1.0), (1.0, 1.25, 4.0)):
+        options = {"label_smoothing": 0.1, "reduction": reduction}
+        value, grad = binary.value_and_grad(a, y, t1, t2, **options)
+        assert value.shape == (a.shape if reduction == "none" else ())
+        np.testing.assert_allclose(value, binary.reference(a, y, t1, t2, **options), rtol=1e-11)
+        np.testing.assert_allclose(binary(a, y, t1, t2, **options), value)
+        slope = numerics.central_difference(lambda v, o=(t1, t2), k=options: np.sum(binary.reference(v, y, *o, **k)), a)
+        np.testing.assert_allclose(grad, slope, rtol=1e-7, atol=1e-9)
+        back = binary.backward(np.full(value.shape, 2.0), a, y, t1, t2, **options)
+        np.testing.assert_allclose(back, 2 * grad, rtol=1e-12)
+
+
 # --- nothing, and numbers per row -------------------------------------------------------------------------------------------
 
 

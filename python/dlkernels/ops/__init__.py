@@ -64,10 +64,11 @@ from .regression import (
 from .rows import log_softmax, logsumexp, softmax
 from .scaling import rescale
 from .slopes import prelu, swish
-from .tempered import bi_tempered_logistic_loss, tempered_softmax
+from .tempered import bi_tempered_binary_logistic_loss, bi_tempered_logistic_loss, tempered_softmax
 
 __all__ = [
     "batch_norm",
+    "bi_tempered_binary_logistic_loss",
     "bi_tempered_logistic_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .._op import row_loss_op, rows_op
+from .. import _arrays
+from .._op import composed_loss, row_loss_op, rows_op
 from .class_losses import _rows
 from .losses import _reduced
 
@@ -129,3 +130,64 @@ def bi_tempered_logistic_loss(
     match = np.where(y == 0, 0.0, y * (_log_t(y, t1) - _log_t(p, t1)))
     loss = np.sum(match - (y ** (2 - t1) - p ** (2 - t1)) / (2 - t1), axis=-1)
     return _reduced(np.where(kept, loss, 0.0), reduction, np.float64(np.count_nonzero(kept)))
+
+
+def _two_classes(first: Any, second: Any) -> Any:
+    """Two arrays of one shape, or a number and an array, side by side along a new last axis."""
+    two = _arrays.empty(second, (*second.shape, 2), str(second.dtype).removeprefix("torch."))
+    two[..., 0], two[..., 1] = first, second
+    return two
+
+
+def _binary(activations: Any, labels: Any, t1: float = 1.0, t2: float = 1.0, **options: Any) -> Any:
+    rows = _two_classes(0, activations), _two_classes(1 - labels, labels)
+    return bi_tempered_logistic_loss(*rows, t1, t2, **options)
+
+
+def _binary_value_and_grad(activations: Any, labels: Any, t1: float = 1.0, t2: float = 1.0, **options: Any) -> Any:
+    """(loss, dactivations); options are those of the loss."""
+    rows = _two_classes(0, activations), _two_classes(1 - labels, labels)
+    value, two = bi_tempered_logistic_loss.value_and_grad(*rows, t1, t2, **options)
+    return value, _arrays.copy(two[..., 1])
+
+
+def _binary_backward(dy: Any, activations: Any, labels: Any, t1: float = 1.0, t2: float = 1.0, **options: Any) -> Any:
+    """dactivations for an upstream gradient dy of the loss; options are those of the loss."""
+    rows = _two_classes(0, activations), _two_classes(1 - labels, labels)
+    return _arrays.copy(bi_tempered_logistic_loss.backward(dy, *rows, t1, t2, **options)[..., 1])
+
+
+@composed_loss(
+    ulp=16.0,
+    grad_ulp=32.0,
+    source="Amid, Warmuth, Anil & Koren (2019), arXiv:1906.03361",
+    value=_binary,
+    value_and_grad=_binary_value_and_grad,
+    backward=_binary_backward,
+)
+def bi_tempered_binary_logistic_loss(
+    activations: Any,
+    labels: Any,
+    t1: float = 1.0,
+    t2: float = 1.0,
+    *,
+    label_smoothing: float = 0.0,
+    num_iters: int | None = None,
+    reduction: str = "mean",
+) -> Any:
+    """`bi_tempered_logistic_loss` of the two logits 0 and a with the labels 1 - y and y, for each element.
+
+    activations and labels, probabilities of the class that the logit speaks for, are of one shape and dtype. t1 = t2 = 1 is
+    `binary_cross_entropy_with_logits`. It is put together from the loss over rows of two classes, so it takes twice the memory of its
+    arrays for a moment.
+
+    >>> import numpy as np, dlkernels as dk
+    >>> loss, da = dk.bi_tempered_binary_logistic_loss.value_and_grad(np.array([0.0, 2.0]), np.array([1.0, 0.0]), 0.8, 1.2)
+    >>> round(float(loss), 6), da.round(6)
+    (0.996249, array([-0.189465,  0.225791]))
+    """
+    x = np.stack([np.zeros_like(activations), activations], axis=-1)
+    y = np.stack([1 - labels, labels], axis=-1)
+    return bi_tempered_logistic_loss.reference(
+        x, y, t1, t2, label_smoothing=label_smoothing, num_iters=num_iters, reduction=reduction
+    )
