@@ -333,6 +333,12 @@ def calls(dtype: Any = np.float32, shape: tuple[int, ...] = (4, 5)) -> list[Call
                 Call(op.value_and_grad, f"{name}.value_and_grad", arrays, takes_out=one),
                 Call(op.backward, back, {"dy": dy, **arrays}, takes_out=one),
             ]
+        elif op.kind == "fused":
+            drop = {"p": 0.25, "seed": 1}
+            found += [
+                Call(op, name, {"x": array()}, drop),
+                Call(op.backward, back, {"dy": array(), "x": array()}, drop),
+            ]
         elif op.kind == "norm":
             options = {"num_groups": 1} if op is dk.group_norm else {"training": True} if op is dk.batch_norm else {}
             of = (*shape, 3) if op is dk.instance_norm else shape

@@ -134,6 +134,7 @@ void init_row_losses(py::module_& m);
 void init_gates(py::module_& m);
 void init_slopes(py::module_& m);
 void init_norms(py::module_& m);
+void init_bias_act(py::module_& m);
 void init_channel_norms(py::module_& m);
 void init_engine(py::module_& m);
 

@@ -49,6 +49,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   dlk::init_gates(m);
   dlk::init_slopes(m);
   dlk::init_norms(m);
+  dlk::init_bias_act(m);
   dlk::init_channel_norms(m);
   dlk::init_engine(m);
   init_runtime(m);

@@ -39,7 +39,7 @@ struct row_loop {
     }
     if constexpr (Op::one_hot) x.hot = hot(i);
     if constexpr (Op::random) {
-      x.word = random_words<V>(a.seed, a.offset, std::uint64_t(row_index * a.cols + i), iota<V>());
+      if (op.draws()) x.word = random_words<V>(a.seed, a.offset, std::uint64_t(row_index * a.cols + i), iota<V>());
     }
     return x;
   }

@@ -7,6 +7,7 @@
 #include "losses/divergence.h"
 #include "losses/entropy.h"
 #include "losses/margin.h"
+#include "losses/penalty.h"
 #include "losses/regression.h"
 
 DLK_BEGIN
@@ -47,6 +48,6 @@ struct outside_unit_interval : params<0> {
 }  // namespace ops
 
 using losses = join<list<ops::plain_sum, ops::outside_unit_interval>, regression_losses, margin_losses, entropy_losses,
-                    divergence_losses, adversarial_losses, boundary_losses>;
+                    divergence_losses, adversarial_losses, boundary_losses, penalties>;
 
 DLK_END

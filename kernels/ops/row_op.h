@@ -31,7 +31,7 @@ struct row_params : params<N> {
   static constexpr bool skips_label = false;     // the maximum leaves the label's column out
   static constexpr bool marks_max = false;       // at_max
   static constexpr bool loss = false;            // row.upstream is known to finish
-  static constexpr bool random = false;          // x.word
+  static constexpr bool random = false;          // x.word, if the op's draws() says so
   static constexpr bool iterates = false;        // again
 
   template <class R>

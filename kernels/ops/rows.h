@@ -1,5 +1,6 @@
 // Everything the rows loop runs. An op that needs traits which the CUDA loop does not have yet is refused there by name.
 #pragma once
+#include "rows/bias_act.h"
 #include "rows/channels.h"
 #include "rows/classes.h"
 #include "rows/columns.h"
@@ -14,6 +15,6 @@
 DLK_BEGIN
 
 using row_ops = join<softmax_ops, tempered_ops, cross_entropy_ops, class_ops, overlap_ops, metric_ops, column_ops,
-                     norm_ops, channel_ops, slope_rows>;
+                     norm_ops, channel_ops, slope_rows, bias_act_ops>;
 
 DLK_END

@@ -59,6 +59,13 @@ Any shape and strides; float16, bfloat16, float32 or float64; a 0-d array is a r
 Errors: TypeError for another dtype, something that is no array, or an axis that is no integer; ValueError for an axis out of range, or an
 ``out`` of another shape, on another device, read-only, or overlapping x. Nothing is written then.
 """
+_SHARED["fused"] = """
+x: any strides; float16, bfloat16, float32 or float64 (half types are computed in float32 and rounded once). bias has x's dtype,
+residual x's shape and dtype. The result has x's shape, dtype, device and array library. ``out=`` receives it and may be x or residual.
+
+Errors: TypeError for another dtype or something that is no array; ValueError for shapes that do not fit, p outside [0, 1], or an ``out`` of
+another shape, on another device, read-only, or overlapping an operand without being it. Nothing is written then.
+"""
 _SHARED["random"] = _SHARED["map"].replace(" NaN in gives NaN out.", "")
 
 
@@ -108,6 +115,10 @@ dx, the gradient of {name} with respect to x: the same mask and scale applied to
 dinput for an upstream gradient dy of the loss: a 0-d array for reduction "mean" and "sum", one value per row or element for "none".
 
 dy has the loss's dtype (float64 for float64 input, else float32). ``out=`` may be input itself. Errors as for {name}.
+""",
+    "fused": """
+dx and, where bias is given, its gradient. dy and x are of one shape and dtype; so is dx. ``out=`` receives dx and may be dy or x itself.
+Errors as for {name}.
 """,
     "norm": """
 dx and, where weight is given, the gradients of weight (and bias): float64 for float64 x, float32 for the others.

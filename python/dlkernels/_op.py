@@ -23,6 +23,7 @@ core._set_array_helpers(_arrays)
 
 __all__ = [
     "Engine",
+    "bias_act_op",
     "build_info",
     "channel_norm_op",
     "composed_loss",
@@ -556,6 +557,23 @@ def channel_norm_op(*, ulp: float, grad_ulp: float, source: str, over: str) -> C
         )
         _dress(backward, f"{name}.backward", shape, pass_doc("norm", name, grad_ulp), grad_ulp)
         return _register(call, definition, "norm", ulp, source, backward=backward, channels=True)
+
+    return decorate
+
+
+def bias_act_op(*, ulp: float, grad_ulp: float, source: str) -> Callable[[Definition], Any]:
+    """Bias, activation, dropout and residual connection in one pass."""
+
+    def decorate(definition: Definition) -> Any:
+        name = definition.__name__
+        signature = inspect.signature(definition)
+        variants = {"activation": {a: f".{a}" for a in ("none", "relu", "gelu", "gelu_tanh", "silu")}}
+        choices = _choices(signature, variants)
+        call = core._make_bias_act(name, _parameters(signature), choices, False)
+        shape = _signature("(dy, x, bias=None, activation='gelu', p=0.0, *, seed=None, offset=0, out=None)")
+        backward = core._make_bias_act(f"{name}.backward", _parameters(shape), choices, True)
+        _dress(backward, f"{name}.backward", shape, pass_doc("fused", name, grad_ulp), grad_ulp)
+        return _register(call, definition, "fused", ulp, source, backward=backward, variants=variants)
 
     return decorate
 

@@ -31,12 +31,14 @@ from .class_losses import (
 from .distance import distance_transform_edt, signed_distance_map
 from .divergence import gaussian_nll_loss, js_div, kl_div, poisson_nll_loss
 from .entropy import binary_cross_entropy, binary_cross_entropy_with_logits, sigmoid_focal_loss
+from .fused import bias_act
 from .gates import geglu, glu, reglu, swiglu
 from .linear_cross_entropy import linear_cross_entropy
 from .margin import hinge_embedding_loss, hinge_loss, soft_margin_loss, squared_hinge_loss
 from .metric_losses import cosine_embedding_loss, gradient_penalty, triplet_margin_loss
 from .norms import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from .overlap import dice_loss, tversky_loss
+from .penalties import l1_penalty, l2_penalty
 from .piecewise import (
     hardshrink,
     hardsigmoid,
@@ -70,6 +72,7 @@ __all__ = [
     "batch_norm",
     "bi_tempered_binary_logistic_loss",
     "bi_tempered_logistic_loss",
+    "bias_act",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "boundary_loss",
@@ -103,6 +106,8 @@ __all__ = [
     "js_div",
     "kl_div",
     "l1_loss",
+    "l1_penalty",
+    "l2_penalty",
     "layer_norm",
     "leaky_relu",
     "linear_cross_entropy",
