@@ -20,7 +20,7 @@ set(_flags_avx512 -march=x86-64 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx
 set(_flags_avx2 -march=x86-64 -mavx2 -mfma -mf16c)
 set(_flags_base)
 if("avx2" IN_LIST _all_targets)
-  set(_flags_base -march=x86-64)
+  set(_flags_base -march=x86-64 -Os)  # every fma is a call: it is slow anyway, and was two thirds of the library
 endif()
 set(_flags_neon)
 

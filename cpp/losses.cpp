@@ -137,6 +137,7 @@ void reduce_strided(const ReduceArgs& a, ReduceKernel kernel, const Operands& o,
 void one_pass(const LossCall& c, const Target& target, ReduceArgs& a, std::int64_t value_size) {
   const int index = c.grads > 0 ? c.grad_index : c.value_index;
   const ReduceKernel kernel = target.reduce->entry[index].run[static_cast<int>(c.dtype)];
+  if (kernel == nullptr) check::not_on_this_target(c.op, target.name);
   const Operands o(c);
   bool contiguous = true;
   for (int k = 0; k < o.count(); ++k) contiguous = contiguous && is_contiguous(*o.views()[k]);

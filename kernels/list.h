@@ -9,6 +9,21 @@ struct list {
   static constexpr int size = int(sizeof...(Op));
 };
 
+template <class Op, class L>
+struct contains;
+template <class Op, class... In>
+struct contains<Op, list<In...>> {
+  template <class A, class B>
+  struct same {
+    static constexpr bool value = false;
+  };
+  template <class A>
+  struct same<A, A> {
+    static constexpr bool value = true;
+  };
+  static constexpr bool value = (same<Op, In>::value || ...);
+};
+
 // each<F, list<A, B>> is list<F<A>, F<B>>
 template <template <class> class F, class L>
 struct each_of;

@@ -262,7 +262,16 @@ int labels(const LabelArgs& a) {
   return launch(label_kernel<T>, 1, kLabelThreads, {}, a.queue, a);
 }
 
-template <class Op, bool with_grad>
+template <class Op, class Here, class T, bool with_grad>
+constexpr auto loss_kernel() -> int (*)(const ReduceArgs&) {
+  if constexpr (contains<Op, Here>::value) {
+    return reduce<Op, T, with_grad>;
+  } else {
+    return nullptr;
+  }
+}
+
+template <class Op, class Here, bool with_grad>
 inline constexpr Entry<ReduceArgs> loss_row = {
     Op::name,
     with_grad ? "grad" : "",
@@ -270,17 +279,18 @@ inline constexpr Entry<ReduceArgs> loss_row = {
     with_grad ? Op::outs : 0,
     Op::count,
     more_operands,
-    {reduce<Op, f32, with_grad>, reduce<Op, f64, with_grad>, reduce<Op, f16, with_grad>, reduce<Op, bf16, with_grad>}};
+    {loss_kernel<Op, Here, f32, with_grad>(), loss_kernel<Op, Here, f64, with_grad>(),
+     loss_kernel<Op, Here, f16, with_grad>(), loss_kernel<Op, Here, bf16, with_grad>()}};
 
-template <class L>
+template <class L, class Here>  // Here: the losses that have a kernel
 struct reduce_table;
-template <class... Op>
-struct reduce_table<list<Op...>> {
+template <class... Op, class Here>
+struct reduce_table<list<Op...>, Here> {
   static constexpr int size = 1 + 2 * list<Op...>::size;
   static constexpr Entry<ReduceArgs> rows[size] = {
       {"sum", "", 1, 0, 0, more_operands, {sum<f32>, sum<f64>, sum<f32>, sum<f32>}},
-      loss_row<Op, false>...,
-      loss_row<Op, true>...};
+      loss_row<Op, Here, false>...,
+      loss_row<Op, Here, true>...};
 };
 
 inline constexpr Entry<LabelArgs> label_rows[] = {

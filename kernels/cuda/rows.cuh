@@ -150,27 +150,27 @@ constexpr bool runs_here() {
   return Op::phases == 1 && Op::sums > 0 && Op::outs == 1 && Op::values == 0 && Op::columns <= 1 &&
          Op::column_sums == 0 && !Op::one_hot && !Op::skips_label && !Op::marks_max && !Op::random && !Op::iterates;
 }
-template <class Op, class T>
+template <class Op, class Here, class T>
 constexpr auto row_kernel() -> int (*)(const RowArgs&) {
-  if constexpr (runs_here<Op>()) {
+  if constexpr (runs_here<Op>() && contains<Op, Here>::value) {
     return rows<Op, T>;
   } else {
     return nullptr;
   }
 }
 
-template <class L>
+template <class L, class Here>  // Here: the ops that have a kernel
 struct row_table;
-template <class... Op>
-struct row_table<list<Op...>> {
-  static constexpr Entry<RowArgs> rows[] = {
-      {Op::name,
-       Op::pass,
-       Op::ins,
-       Op::outs,
-       Op::count,
-       needs_of<Op>(),
-       {row_kernel<Op, f32>(), row_kernel<Op, f64>(), row_kernel<Op, f16>(), row_kernel<Op, bf16>()}}...};
+template <class... Op, class Here>
+struct row_table<list<Op...>, Here> {
+  static constexpr Entry<RowArgs> rows[] = {{Op::name,
+                                             Op::pass,
+                                             Op::ins,
+                                             Op::outs,
+                                             Op::count,
+                                             needs_of<Op>(),
+                                             {row_kernel<Op, Here, f32>(), row_kernel<Op, Here, f64>(),
+                                              row_kernel<Op, Here, f16>(), row_kernel<Op, Here, bf16>()}}...};
 };
 
 DLK_END

@@ -17,4 +17,7 @@ DLK_BEGIN
 using row_ops = join<softmax_ops, tempered_ops, cross_entropy_ops, class_ops, overlap_ops, metric_ops, column_ops,
                      norm_ops, channel_ops, slope_rows, bias_act_ops>;
 
+// What the CUDA target has today.
+using row_ops_on_cuda = join<softmax_ops, cross_entropy_ops>;
+
 DLK_END
