@@ -254,7 +254,7 @@ def test_binary_form(target: str, rng: np.random.Generator) -> None:
         options = {"label_smoothing": 0.1, "reduction": reduction}
         value, grad = binary.value_and_grad(a, y, t1, t2, **options)
         assert value.shape == (a.shape if reduction == "none" else ())
-        np.testing.assert_allclose(value, binary.reference(a, y, t1, t2, **options), rtol=1e-11)
+        np.testing.assert_allclose(value, binary.reference(a, y, t1, t2, **options), rtol=1e-11, atol=1e-15)
         np.testing.assert_allclose(binary(a, y, t1, t2, **options), value)
         slope = numerics.central_difference(lambda v, o=(t1, t2), k=options: np.sum(binary.reference(v, y, *o, **k)), a)
         np.testing.assert_allclose(grad, slope, rtol=1e-7, atol=1e-9)

@@ -34,7 +34,8 @@ def test_there_is_an_example_of_every_op() -> None:
     }
     here = {"rmse_loss", *(name for name in names if name.startswith("gan_"))}  # under other names
     parts = {"tempered_softmax", "gradient_penalty"}  # of other examples
-    elsewhere = {"hinge_embedding_loss", "boundary_loss"}  # test_elementwise_losses.py, test_boundary_loss.py
+    # test_elementwise_losses.py, test_boundary_loss.py, test_fused.py
+    elsewhere = {"hinge_embedding_loss", "boundary_loss", "l1_penalty", "l2_penalty"}
     assert names <= set(ACTIVATIONS) | set(LOSSES) | set(ADVANCED) | here | parts | elsewhere
 
 

@@ -71,7 +71,7 @@ void label_call(Dtype d, std::int64_t n, bool weighted, int bad, bool ignore_all
   std::vector<Id> ids(static_cast<std::size_t>(n));
   for (Id& y : ids) y = Id(ignore_all || random_below(5) == 0 ? ignore : random_below(classes));
   for (int b = 0; b < bad && n > 0; ++b) ids[std::size_t(random_below(n))] = Id(b % 2 == 0 ? classes : -1);
-  Twin weight(d, classes, 0, Values::positive), total(compute_type(d), 1, 0, Values::tame);
+  Twin weight(d, classes, 0, Values::positive), total(compute_type(d), 3, 0, Values::tame);
   std::int64_t first_bad[2];
   for (Side s : {on_cpu, on_cuda}) {
     dlk::LabelArgs a{};
