@@ -56,8 +56,13 @@ def activation(op: str, n: int) -> Callable[[str], Timed | None]:
             if op in {"sigmoid", "tanh"}:
                 g = getattr(torch, op)
                 return lambda: g(t, out=o)
-            if op == "relu":
-                return lambda: torch.clamp_min(t, 0, out=o)
+            aten: dict[str, Timed] = {  # ops whose out= form has another name or more arguments
+                "relu": lambda: torch.clamp_min(t, 0, out=o),
+                "elu": lambda: torch.ops.aten.elu.out(t, 1.0, 1.0, 1.0, out=o),
+                "softplus": lambda: torch.ops.aten.softplus.out(t, 1.0, 20.0, out=o),
+            }
+            if op in aten:
+                return aten[op]
             g = getattr(torch.ops.aten, op).out
             return lambda: g(t, out=o)
         return None
@@ -134,6 +139,86 @@ def loss(name: str, n: int) -> Callable[[str], Timed | None]:
     return make
 
 
+def norm(name: str, rows: int, cols: int) -> Callable[[str], Timed | None]:
+    """Forward and backward, with weight (and bias)."""
+
+    def make(peer: str) -> Timed | None:
+        x, dy, w = _data(rows, cols), _data(rows, cols, seed=1), _data(cols, seed=2)
+        biased = name == "layer_norm"
+        if peer == "dlkernels":
+            import dlkernels as dk
+
+            op, y, dx = getattr(dk, name), np.empty_like(x), np.empty_like(x)
+            forward = {"bias": w} if biased else {}
+
+            def ours() -> None:
+                _, stats = op(x, w, **forward, return_stats=True, out=y)
+                op.backward(dy, x, w, stats=stats, out=dx)
+
+            return ours
+        if peer == "torch":
+            torch = _torch()
+            t, g = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dy)
+            weight, bias = (torch.from_numpy(w.copy()).requires_grad_() for _ in range(2))
+
+            def theirs() -> None:
+                t.grad = weight.grad = bias.grad = None
+                f = torch.nn.functional
+                y = f.layer_norm(t, (cols,), weight, bias) if biased else f.rms_norm(t, (cols,), weight, 1e-6)
+                y.backward(g)
+
+            return theirs
+        return None
+
+    return make
+
+
+def swiglu(n: int, backward: bool) -> Callable[[str], Timed | None]:
+    """silu(gate) up, and both gradients."""
+
+    def make(peer: str) -> Timed | None:
+        gate, up, dy = (_data(n, seed=i) for i in range(3))
+        if peer == "dlkernels":
+            import dlkernels as dk
+
+            y, out = np.empty_like(gate), (np.empty_like(gate), np.empty_like(gate))
+            return (
+                (lambda: dk.swiglu.backward(dy, gate, up, out=out)) if backward else lambda: dk.swiglu(gate, up, out=y)
+            )
+        if peer == "torch":
+            torch = _torch()
+            a, b, g = (torch.from_numpy(v) for v in (gate, up, dy))
+            if not backward:
+                return lambda: torch.nn.functional.silu(a) * b
+            a.requires_grad_()
+            b.requires_grad_()
+            y = torch.nn.functional.silu(a) * b
+            return lambda: torch.autograd.grad(y, (a, b), g, retain_graph=True)
+        return None
+
+    return make
+
+
+def bias_gelu_dropout(rows: int, cols: int) -> Callable[[str], Timed | None]:
+    """dropout(gelu(x + b), 0.1)"""
+
+    def make(peer: str) -> Timed | None:
+        x, b = _data(rows, cols), _data(cols)
+        if peer == "dlkernels":
+            import dlkernels as dk
+
+            y = np.empty_like(x)
+            return lambda: dk.bias_act(x, b, "gelu", 0.1, seed=1, out=y)
+        if peer == "torch":
+            torch = _torch()
+            t, bias = torch.from_numpy(x), torch.from_numpy(b)
+            f = torch.nn.functional
+            return lambda: f.dropout(f.gelu(t + bias), 0.1)
+        return None
+
+    return make
+
+
 def adamw(tensors: int, size: int) -> Callable[[str], Timed | None]:
     """One step over `tensors` parameters of `size` elements."""
 
@@ -177,6 +262,18 @@ CASES = [
         Case(f"{op} 8,192", activation(op, 8192), 2 * 4 * 8192, "torch", 1.5, inner=500)
         for op in ("sigmoid", "silu", "gelu", "tanh")
     ],
+    *[
+        Case(f"{op} {label}", activation(op, n), 2 * 4 * n, "torch", 1.5, inner=inner)
+        for op in ("softplus", "mish", "elu")
+        for label, n, inner in (("8,192", 8192, 500), ("1 Mi", MI, 10), ("32 Mi, torch", 32 * MI, 1))
+    ],
+    Case("swiglu 16 Mi", swiglu(16 * MI, False), 3 * 4 * 16 * MI, "torch", 1.3),
+    Case("swiglu backward 16 Mi", swiglu(16 * MI, True), 5 * 4 * 16 * MI, "torch", 1.3),
+    *[
+        Case(f"{name} forward+backward 4096x1024", norm(name, 4096, 1024), 5 * 4 * 4096 * 1024, "torch", 1.5)
+        for name in ("layer_norm", "rms_norm")
+    ],
+    Case("bias+gelu+dropout 4096x4096", bias_gelu_dropout(4096, 4096), 2 * 4 * 4096 * 4096, "torch", 3.0),
     Case("copy 32 Mi", copy(32 * MI), 2 * 4 * 32 * MI, "copy", 1.0),
     *[
         Case(f"{op} 32 Mi", activation(op, 32 * MI), 2 * 4 * 32 * MI, "copy", 1 / 1.2)
