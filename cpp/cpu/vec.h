@@ -128,7 +128,7 @@ DLK_FN vec<float, 8> max(vec<float, 8> a, vec<float, 8> b) { return {_mm256_max_
 DLK_FN vec<double, 4> max(vec<double, 4> a, vec<double, 4> b) { return {_mm256_max_pd(a.v, b.v)}; }
 #elif defined(__x86_64__)
 // x86 without FMA: libm's exact emulation, lane by lane. Slow, and the same bits. Not inlined: that made the library twice as large.
-#define DLK_CALLED static __attribute__((noinline))
+#define DLK_CALLED [[maybe_unused]] static __attribute__((noinline))
 DLK_CALLED vec<float, 4> fma(vec<float, 4> a, vec<float, 4> b, vec<float, 4> c) {
   vec<float, 4> r;
   for (int i = 0; i < 4; ++i) r.v[i] = fma(a.v[i], b.v[i], c.v[i]);
