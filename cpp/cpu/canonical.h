@@ -30,45 +30,45 @@ DLK_FN S divisor(const Args& a) {
   return a.divisor == nullptr ? S(a.count) : *static_cast<const S*>(a.divisor);
 }
 
-// The levels above the block, fed one block result at a time: 4,096^4 elements are enough for any row.
+// The levels above the block, fed one block result at a time: 4,096^4 elements are enough for any row. It is out of line, and its
+// slots are written before they are read: an op that has a row of one block pays neither for its code nor for its memory.
 template <class S>
 struct tree {
   static constexpr int levels = 3;
   S at[levels][kLanes];
   std::int64_t count[levels];
 
-  DLK_FN void clear(int level) {
-    count[level] = 0;
-    for (int j = 0; j < kLanes; ++j) at[level][j] = S(-0.0);
+  DLK_FN void clear() {
+    for (int l = 0; l < levels; ++l) count[l] = 0;
   }
-  DLK_FN tree() {
-    for (int l = 0; l < levels; ++l) clear(l);
+  DLK_FN void add(int level, S v) {
+    S& slot = at[level][count[level] % kLanes];
+    slot = count[level] < kLanes ? v : slot + v;
+    ++count[level];
   }
   DLK_FN S folded(int level) {
     S* b = at[level];
+    const int some = int(count[level] < kLanes ? count[level] : kLanes);
     for (int w = kLanes / 2; w >= 1; w /= 2) {
-      for (int j = 0; j < w; ++j) b[j] = b[j] + b[j + w];
+      for (int j = 0; j < w && j + w < some; ++j) b[j] = b[j] + b[j + w];
     }
     return b[0];
   }
-  DLK_FN void push(S v) {
+  [[gnu::noinline]] void push(S v) {
     for (int l = 0; l < levels; ++l) {
-      S& slot = at[l][count[l] % kLanes];
-      slot = slot + v;
-      if (++count[l] < kBlock || l + 1 == levels) return;
+      add(l, v);
+      if (count[l] < kBlock || l + 1 == levels) return;
       v = folded(l);
-      clear(l);
+      count[l] = 0;
     }
   }
-  DLK_FN S total() {
+  [[gnu::noinline]] S total() {
     S v = S(-0.0);
     bool some = false;
     for (int l = 0; l < levels; ++l) {
       if (some) {
         if (count[l] == 0 && !above(l)) return v;
-        S& slot = at[l][count[l] % kLanes];
-        slot = slot + v;
-        ++count[l];
+        add(l, v);
       }
       if (count[l] > 0) {
         v = folded(l);

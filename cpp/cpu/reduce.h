@@ -175,6 +175,7 @@ int labels(const LabelArgs& a) {
   using S = compute_t<T>;
   S lane[kLanes];
   tree<S> above;
+  above.clear();
   *a.bad = -1;
   std::int64_t valid = 0;
   for (std::int64_t first = 0; first < a.n; first += kBlock) {

@@ -19,11 +19,12 @@ struct row_loop {
 
   const Op op;
   const RowArgs a;
-  const T* in[ops::at_least_one(Op::ins)];  // of this row
-  T* out[ops::at_least_one(Op::outs)];      // of this row; out[0] is null if only values are wanted
-  std::int64_t row_index;                   // of this row in the whole array
-  std::int64_t label;                       // of this row; no_label if it has none
-  S kept[Op::keeps_term ? kBlock : 1];      // its first term, for rows of one block
+  const T* in[ops::at_least_one(Op::ins)];     // of this row
+  T* out[ops::at_least_one(Op::outs)];         // of this row; out[0] is null if only values are wanted
+  std::int64_t row_index;                      // of this row in the whole array
+  std::int64_t label;                          // of this row; no_label if it has none
+  S kept[Op::keeps_term ? kBlock : 1];         // its first term, for rows of one block
+  tree<S> above[ops::at_least_one(Op::sums)];  // its sums, for longer rows
 
   DLK_FN row_loop(const RowArgs& args) : op(args.params), a(args) {}
 
@@ -126,16 +127,16 @@ struct row_loop {
 
   template <int phase>
   DLK_FN void sums(Row& row) {
-    if (a.cols <= kBlock) {
-      block<phase>(0, a.cols, row, Op::keeps_term && phase == 0 && out[0] != nullptr ? kept : nullptr, row.sum);
-      return;
-    }
-    tree<S> above[Op::sums];
-    for (std::int64_t i = 0; i < a.cols; i += kBlock) {
-      S s[Op::sums];
-      block<phase>(i, a.cols - i < kBlock ? a.cols - i : kBlock, row, nullptr, s);
-      for (int k = 0; k < Op::sums; ++k) above[k].push(s[k]);
-    }
+    const bool one_block = a.cols <= kBlock;
+    S* const keep = Op::keeps_term && phase == 0 && one_block && out[0] != nullptr ? kept : nullptr;
+    for (int k = 0; k < Op::sums; ++k) above[k].clear();
+    std::int64_t i = 0;
+    do {
+      block<phase>(i, a.cols - i < kBlock ? a.cols - i : kBlock, row, keep, row.sum);
+      if (one_block) return;
+      for (int k = 0; k < Op::sums; ++k) above[k].push(row.sum[k]);
+      i += kBlock;
+    } while (i < a.cols);
     for (int k = 0; k < Op::sums; ++k) row.sum[k] = above[k].total();
   }
 

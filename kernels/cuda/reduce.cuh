@@ -7,12 +7,12 @@
 
 DLK_BEGIN
 
-// Eight elements of a chunk of 256 that has n elements, in layout P; absent ones are 0.
-template <int P, class T>
-DLK_DEVICE void load_chunk(T (&x)[kHeld], const T* p, std::int64_t n) {
+// The registers from `r0` on, G of the eight that a thread holds of a chunk of 256 with n elements, in layout P; absent ones are 0.
+template <int P, int G, class T>
+DLK_DEVICE void load_chunk(T (&x)[G], const T* p, std::int64_t n, int r0 = 0) {
 #pragma unroll
-  for (int r = 0; r < kHeld; r += P) {
-    const int at = lane_of<P>(r, lane_id());
+  for (int r = 0; r < G; r += P) {
+    const int at = lane_of<P>(r0 + r, lane_id());
     if constexpr (P > 1) {
       if (at + P <= n) {
         const packet<T, P> v = load_packet<P>(p + at);
@@ -23,11 +23,11 @@ DLK_DEVICE void load_chunk(T (&x)[kHeld], const T* p, std::int64_t n) {
     for (int e = 0; e < P; ++e) x[r + e] = at + e < n ? p[at + e] : T{};
   }
 }
-template <int P, class T>
-DLK_DEVICE void store_chunk(T* p, const T (&x)[kHeld], std::int64_t n) {
+template <int P, int G, class T>
+DLK_DEVICE void store_chunk(T* p, const T (&x)[G], std::int64_t n, int r0) {
 #pragma unroll
-  for (int r = 0; r < kHeld; r += P) {
-    const int at = lane_of<P>(r, lane_id());
+  for (int r = 0; r < G; r += P) {
+    const int at = lane_of<P>(r0 + r, lane_id());
     if constexpr (P > 1) {
       if (at + P <= n) {
         packet<T, P> v;
@@ -47,6 +47,8 @@ template <class Op, class T, bool with_grad>
 struct loss_terms {
   using S = compute_t<T>;
   static constexpr int P = kPacket<T>, outs = with_grad ? Op::outs : 0;
+  static constexpr int at_once =
+      sizeof(S) == 8 ? kHeld / 4 : kHeld;  // elements in flight: float64 would spill with all
   Op op;
   ReduceArgs a;
 
@@ -68,41 +70,47 @@ struct loss_terms {
   // the terms of the chunk at i, which has n elements
   template <int Q>
   DLK_DEVICE void chunk(S (&v)[kHeld], std::int64_t i, std::int64_t n, S g) const {
-    T x[Op::ins][kHeld], w[kHeld], d[Op::outs][kHeld];
-    S r[kHeld][Op::outs], of_this[kHeld];
+#pragma unroll
+    for (int r0 = 0; r0 < kHeld; r0 += at_once) part<Q>(v, i, n, g, r0);
+  }
+  template <int Q>
+  DLK_DEVICE void part(S (&v)[kHeld], std::int64_t i, std::int64_t n, S g, int r0) const {
+    T x[Op::ins][at_once], w[at_once], d[Op::outs][at_once];
+    S of_this[at_once];
 #pragma unroll
     for (int k = 0; k < Op::ins; ++k) {
-      if (!absent(k)) load_chunk<Q>(x[k], in(k) + i, n);
+      if (!absent(k)) load_chunk<Q>(x[k], in(k) + i, n, r0);
     }
-    if (a.weight != nullptr) load_chunk<Q>(w, weight() + i, n);
+    if (a.weight != nullptr) load_chunk<Q>(w, weight() + i, n, r0);
 #pragma unroll
-    for (int e = 0; e < kHeld; ++e) of_this[e] = g;
+    for (int e = 0; e < at_once; ++e) of_this[e] = g;
     if (per_element()) {
 #pragma unroll
-      for (int e = 0; e < kHeld; ++e) {
-        const int at = lane_of<Q>(e, lane_id());
+      for (int e = 0; e < at_once; ++e) {
+        const int at = lane_of<Q>(r0 + e, lane_id());
         if (at < n) of_this[e] = upstream()[i + at] * g;
       }
     }
 #pragma unroll
-    for (int e = 0; e < kHeld; ++e) {
-      S c[Op::ins];
+    for (int e = 0; e < at_once; ++e) {
+      S c[Op::ins], r[Op::outs];
       for (int k = 0; k < Op::ins; ++k) c[k] = absent(k) ? S(1) : to_compute(x[k][e]);
       const S scale = a.weight == nullptr ? S(1) : to_compute(w[e]);
-      v[e] = op(c);
-      if (a.weight != nullptr) v[e] = scale == S(0) ? S(0) : v[e] * scale;
+      S term = op(c);
+      if (a.weight != nullptr) term = scale == S(0) ? S(0) : term * scale;
+      v[r0 + e] = term;
       if constexpr (with_grad) {
-        op.grad(a.weight == nullptr ? of_this[e] : of_this[e] * scale, c, r[e]);
-        for (int k = 0; k < outs; ++k) d[k][e] = to_storage<T>(a.weight != nullptr && scale == S(0) ? S(0) : r[e][k]);
+        op.grad(a.weight == nullptr ? of_this[e] : of_this[e] * scale, c, r);
+        for (int k = 0; k < outs; ++k) d[k][e] = to_storage<T>(a.weight != nullptr && scale == S(0) ? S(0) : r[k]);
       }
     }
 #pragma unroll
-    for (int k = 0; k < outs; ++k) store_chunk<Q>(static_cast<T*>(a.out[k]) + i, d[k], n);
+    for (int k = 0; k < outs; ++k) store_chunk<Q>(static_cast<T*>(a.out[k]) + i, d[k], n, r0);
     if (a.value == nullptr) return;
 #pragma unroll
-    for (int e = 0; e < kHeld; ++e) {
-      const int at = lane_of<Q>(e, lane_id());
-      if (at < n) static_cast<S*>(a.value)[i + at] = v[e];
+    for (int e = 0; e < at_once; ++e) {
+      const int at = lane_of<Q>(r0 + e, lane_id());
+      if (at < n) static_cast<S*>(a.value)[i + at] = v[r0 + e];
     }
   }
   DLK_DEVICE S finish(S sum) const { return sum; }
