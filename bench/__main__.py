@@ -17,9 +17,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .cases import CASES, Case
+from .case import OURS, Case
+from .cases import CASES
 
-PEERS = ("dlkernels", "torch", "numpy")
+PACKAGES = {OURS: "dlkernels", "torch": "torch", "torch.compile": "torch", "jax": "jax", "numpy": "numpy"}
 
 
 class Peer:
@@ -81,48 +82,60 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "commit": commit,
         "python": platform.python_version(),
-        "versions": {package: _version(package) for package in ("dlkernels", "numpy", "torch")},
+        "versions": {package: _version(package) for package in sorted(set(PACKAGES.values()))},
         "target": os.environ.get("DLKERNELS_TARGET", "best"),
     }
+
+
+def wanted(text: str) -> list[Case]:
+    """The cases whose name contains the text, and the rows that they are measured against."""
+    chosen = {case.name for case in CASES if text in case.name}
+    chosen |= {case.peer for case in CASES if case.name in chosen}
+    return [case for case in CASES if case.name in chosen]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1e3:.3f} ms" if seconds > 1e-3 else f"{seconds * 1e6:.3f} us"
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--filter", default="", help="only cases whose name contains this")
+    parser.add_argument("--peers", default=",".join(PACKAGES), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--samples", type=int, default=5, help="timed samples of a peer in a round")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    peers = [Peer(name) for name in PEERS]
+    names = [name for name in PACKAGES if name in args.peers.split(",") or name == OURS]
+    for name in [name for name in names if not _version(PACKAGES[name])]:
+        print(f"not installed, so not measured: {name}")
+        names.remove(name)
+    peers = [Peer(name) for name in names]
     rows: list[dict[str, Any]] = []
-    roof = 0.0
-    print(f"{'case':38} {'ours':>10} {'20-80 %':>17} {'peer':>10}  {'ratio':>6} {'goal':>5}  GB/s")
-    for case in CASES:
-        if args.filter not in case.name and case.peer != "copy":
-            continue
-        if args.filter not in case.name and not (case.name.startswith("copy") and "32 Mi" in args.filter):
-            continue
-        times = measure(case, peers, args.rounds, args.samples)
-        if case.name.startswith("copy"):
-            roof = min(statistics.median(t) for t in times.values())
-            rows.append({"case": case.name, "seconds": {k: _quantiles(t) for k, t in times.items()}})
-            print(f"{case.name:38} {roof * 1e3:8.3f}ms {'':17} {'':10}  {'':6} {'':5}  {case.bytes / roof / 1e9:.1f}")
-            continue
-        low, ours, high = _quantiles(times["dlkernels"])
-        peer = roof if case.peer == "copy" else statistics.median(times[case.peer])
-        unit, name = (1e3, "ms") if ours > 1e-3 else (1e6, "us")
-        verdict = "" if peer / ours >= case.goal else "  MISSED"
+    fastest: dict[str, float] = {}
+    print(f"{'case':46} {'ours':>11} {'20-80 %':>23} {'peer':>11} {'':13} {'ratio':>6} {'goal':>5}   GB/s")
+    for case in wanted(args.filter):
+        seconds = {name: _quantiles(t) for name, t in measure(case, peers, args.rounds, args.samples).items()}
+        medians = {name: middle for name, (_, middle, _) in seconds.items()}
+        fastest[case.name] = medians.get(OURS, min(medians.values()))
+        row: dict[str, Any] = {"case": case.name, "bytes": case.bytes, "seconds": seconds}
+        rows.append(row)
+        others = {name: t for name, t in medians.items() if name != OURS}
+        against = min(others, key=lambda name: others[name]) if case.peer == "best" and others else case.peer
+        peer = others.get(against, fastest.get(against))
+        ours = fastest[case.name]
+        low, _, high = seconds.get(OURS, (ours, ours, ours))
+        line = f"{case.name:46} {_duration(ours):>11} {_duration(low):>11}-{_duration(high):>11}"
+        if peer is not None and case.name != against and OURS in seconds:
+            row.update(peer=against, goal=case.goal, ratio=peer / ours)
+            line += f" {_duration(peer):>11} {against[:13]:13} {peer / ours:6.2f} {case.goal:5.2f}"
+        else:
+            line += " " * 39
         print(
-            f"{case.name:38} {ours * unit:8.3f}{name} {low * unit:7.3f}-{high * unit:7.3f}{name} {peer * unit:8.3f}{name}"
-            f"  {peer / ours:6.2f} {case.goal:5.2f}  {case.bytes / ours / 1e9:.1f}{verdict}"
+            f"{line}  {case.bytes / ours / 1e9:5.1f}{'  MISSED' if row.get('ratio', 1e9) < case.goal else ''}",
+            flush=True,
         )
-        rows.append(
-            {
-                "case": case.name, "peer": case.peer, "goal": case.goal, "ratio": peer / ours, "bytes": case.bytes,
-                "seconds": {k: _quantiles(t) for k, t in times.items()},
-            }
-        )  # fmt: skip
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")

@@ -60,11 +60,11 @@ def check(call: Any, guards: list[Guarded], at_end: bool, step: int) -> None:
 
 
 def main() -> None:
-    guards = [Guarded(3) for _ in range(4)]
+    guards = [Guarded(6) for _ in range(4)]
     targets, done = dk.targets(), 0
     for dtype in DTYPES.values():
         for n in LENGTHS:
-            for i, call in enumerate(calls(dtype, (0, 3) if n == 0 else (1, n) if n % 3 else (3, n))):
+            for i, call in enumerate(calls(dtype, (0, 3) if n == 0 else (2, n) if n % 3 else (3, n))):
                 dk.set_target(targets[(n // 3 + i) % len(targets)])
                 for at_end in (True, False):
                     check(call, guards, at_end, 1)

@@ -3,6 +3,9 @@
 
 namespace {
 
+// CUDA does not have every loss yet; the call is refused there (docs/decisions/0010).
+bool on_both(int index) { return dlk::simt::target.reduce->entry[index].run[0] != nullptr; }
+
 std::int64_t blocks(std::int64_t n) { return (n + dlk::kBlock - 1) / dlk::kBlock; }
 
 // choice: of the offset of every array, and of the optional ones: weights, values and upstream gradients per element.
@@ -107,6 +110,7 @@ void all(const std::vector<std::int64_t>& lengths, int offsets, int few) {
   Turns turns;
   for (Dtype d : all_dtypes) {
     for (int i = 1; i < dlk::cpu::target.reduce->size; ++i) {
+      if (!on_both(i)) continue;
       for (std::int64_t n : lengths) {
         for (int offset : turns(offsets, few)) {
           const Values v = (n + offset) % 5 == 4 ? Values::wild : Values::tame;

@@ -127,42 +127,28 @@ def _discriminator(
 
 
 def _discriminator_value_and_grad(
-    real: Any,
-    fake: Any,
-    *,
-    reduction: str = "mean",
-    mode: str = "minimax",
-    label_smoothing: float = 0.0,
-    out: Any = (None, None),
+    real: Any, fake: Any, *, reduction: str = "mean", mode: str = "minimax", label_smoothing: float = 0.0
 ) -> Any:
     """(loss, (dreal, dfake)) in one pass over each array.
 
-    ``out=`` is a tuple of two arrays that receive the gradients, each of which may be real or fake itself; an error in `fake` then comes
-    after dreal was written.
+    There is no ``out=``: an error in `fake` could then come after dreal was written. gan_real_loss and gan_fake_loss have it.
     """
     _refuse_none(reduction)
     options = {"reduction": reduction, "mode": mode}
-    loss, dreal = gan_real_loss.value_and_grad(real, **options, label_smoothing=label_smoothing, out=out[0])
-    also, dfake = gan_fake_loss.value_and_grad(fake, **options, out=out[1])
+    loss, dreal = gan_real_loss.value_and_grad(real, **options, label_smoothing=label_smoothing)
+    also, dfake = gan_fake_loss.value_and_grad(fake, **options)
     loss += also
     return loss, (dreal, dfake)
 
 
 def _discriminator_backward(
-    dy: Any,
-    real: Any,
-    fake: Any,
-    *,
-    reduction: str = "mean",
-    mode: str = "minimax",
-    label_smoothing: float = 0.0,
-    out: Any = (None, None),
+    dy: Any, real: Any, fake: Any, *, reduction: str = "mean", mode: str = "minimax", label_smoothing: float = 0.0
 ) -> Any:
-    """(dreal, dfake) for an upstream gradient dy of the loss; ``out=`` as for value_and_grad."""
+    """(dreal, dfake) for an upstream gradient dy of the loss; no ``out=``, as for value_and_grad."""
     _refuse_none(reduction)
     options = {"reduction": reduction, "mode": mode}
-    dreal = gan_real_loss.backward(dy, real, **options, label_smoothing=label_smoothing, out=out[0])
-    return dreal, gan_fake_loss.backward(dy, fake, **options, out=out[1])
+    dreal = gan_real_loss.backward(dy, real, **options, label_smoothing=label_smoothing)
+    return dreal, gan_fake_loss.backward(dy, fake, **options)
 
 
 @composed_loss(
