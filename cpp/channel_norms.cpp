@@ -106,7 +106,7 @@ const void* widened(const ChannelNormCall& c, const Shape& s, const TensorView* 
   if (t == nullptr) return nullptr;
   const void* data = contiguous(*t, c.op, arg, workspace);
   if (t->element == s.compute) return data;
-  static const int index = find_rows("widen", "");
+  static const int index = required(find_rows("widen", ""));
   void* const wide = workspace(static_cast<std::size_t>(s.channels * s.item()));
   TensorView in = numbers(data, t->element, {s.channels, 1}, {1, 1});
   RowCall r{};
@@ -143,7 +143,7 @@ void fill_scalars(const ChannelNormCall& c, const Shape& s, const ChannelStats& 
 }  // namespace
 
 void channel_moments(const ChannelNormCall& c, const ChannelStats& stats, const Workspace& workspace) {
-  static const int moments = find_rows("moments", ""), together = find_rows("combine_moments", "");
+  static const int moments = required(find_rows("moments", "")), together = required(find_rows("combine_moments", ""));
   const Shape s(c);
   const TensorView x = as_rows(*c.x, s);
   RowCall r = call_rows(c, s, moments);
@@ -157,7 +157,7 @@ void channel_moments(const ChannelNormCall& c, const ChannelStats& stats, const 
 }
 
 void rstd_of(const ChannelNormCall& c, const void* var, void* rstd) {
-  static const int index = find_rows("widen.rsqrt", "");
+  static const int index = required(find_rows("widen.rsqrt", ""));
   const Shape s(c);
   TensorView in = numbers(var, s.compute, {s.channels, 1}, {1, 1});
   RowCall r{};
@@ -174,7 +174,7 @@ void rstd_of(const ChannelNormCall& c, const void* var, void* rstd) {
 
 void run_normalize(const ChannelNormCall& c, const ChannelStats& stats, const TensorView& out,
                    const Workspace& workspace) {
-  static const int index = find_rows("normalize", "");
+  static const int index = required(find_rows("normalize", ""));
   const Shape s(c);
   const TensorView x = as_rows(*c.x, s), y = as_rows(out, s);
   RowCall r = call_rows(c, s, index);
@@ -188,8 +188,9 @@ void run_normalize(const ChannelNormCall& c, const ChannelStats& stats, const Te
 
 void run_normalize_grad(const ChannelNormCall& c, const TensorView& upstream, const ChannelStats& stats, bool constant,
                         const TensorView& gradient, void* dweight, void* dbias, const Workspace& workspace) {
-  static const int sums = find_rows("normalize", "sums"), grad = find_rows("normalize", "grad"),
-                   plain = find_rows("pair_sums", ""), weighted = find_rows("pair_sums.weighted", "");
+  static const int sums = required(find_rows("normalize", "sums")), grad = required(find_rows("normalize", "grad")),
+                   plain = required(find_rows("pair_sums", "")),
+                   weighted = required(find_rows("pair_sums.weighted", ""));
   const Shape s(c);
   const TensorView x = as_rows(*c.x, s), dy = as_rows(upstream, s), dx = as_rows(gradient, s);
   RowCall r = call_rows(c, s, sums);
@@ -231,7 +232,7 @@ void run_normalize_grad(const ChannelNormCall& c, const TensorView& upstream, co
 }
 
 void update_running(const ChannelNormCall& c, void* running, const void* batch, double momentum, double scale) {
-  static const int index = find_map("blend", "");
+  static const int index = required(find_map("blend", ""));
   const Shape s(c);
   TensorView a = numbers(running, s.compute, {s.channels}, {1}), b = numbers(batch, s.compute, {s.channels}, {1});
   const double params[] = {momentum, scale};

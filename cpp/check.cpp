@@ -141,6 +141,10 @@ void overlap(const char* op, const char* out, const char* in) {
              " itself to work in place, or a separate " + out + ".");
 }
 
+void shared(const char* op, const char* out, const char* other) {
+  fail_value(at(op, out) + " shares memory with " + other + ". Pass an array of its own.");
+}
+
 void label_range(const char* op, const char* arg, std::int64_t row, std::int64_t label, std::int64_t classes,
                  std::int64_t ignore) {
   throw Error(Error::Kind::index, at(op, arg) + "[" + std::to_string(row) + "] is " + std::to_string(label) +

@@ -1,6 +1,7 @@
 // Elementwise losses: per element, or summed in canonical order, with the gradients in the same pass.
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <memory>
 
 #include "check.h"
@@ -174,7 +175,7 @@ void* partial_sums(std::int64_t n, std::int64_t value_size, const Workspace& wor
 // The sum of the weights, which a mean divides by.
 const void* total_weight(const LossCall& c, const Target& target, std::int64_t n, std::int64_t value_size,
                          const Workspace& workspace) {
-  static const int index = find_reduce("plain_sum", "");
+  static const int index = required(find_reduce("plain_sum", ""));
   LossCall sum{};
   sum.op = c.op;
   sum.value_index = sum.grad_index = index;
@@ -192,17 +193,51 @@ const void* total_weight(const LossCall& c, const Target& target, std::int64_t n
   return total;
 }
 
+double number_at(const void* p, bool wide) {
+  return wide ? *static_cast<const double*>(p) : static_cast<double>(*static_cast<const float*>(p));
+}
+void set_number(void* p, bool wide, double v) {
+  if (wide) {
+    *static_cast<double*>(p) = v;
+  } else {
+    *static_cast<float*>(p) = static_cast<float>(v);
+  }
+}
+
+// What errors are multiplied by if their squares are out of range, as the root of their mean tells: a power of two.
+double rescue(double root, bool wide) {
+  if (root == HUGE_VAL) return wide ? 0x1p-600 : 0x1p-80;
+  if (root < (wide ? 0x1p-400 : 0x1p-40)) return wide ? 0x1p600 : 0x1p100;
+  return 1;
+}
+
 // The root of a mean r = sqrt(sum w e^2 / d). Its gradient w e / (d r) needs r first: a second pass over the arrays.
 void run_root(const LossCall& c, const Target& target, ReduceArgs a, std::int64_t value_size,
               const Workspace& workspace) {
   if (c.reduction != Reduction::mean) check::fail_value(std::string(c.op) + ": reduction must be \"mean\".");
   LossCall value = c;
   value.grads = 0;
-  a.partial = partial_sums(a.n, value_size, workspace);
-  if (a.n > 0) one_pass(value, target, a, value_size);
+  double scale = 1;
+  a.params = &scale;
   void* root = c.value != nullptr ? c.value->data : workspace(static_cast<std::size_t>(value_size));
   void* steepness = workspace(static_cast<std::size_t>(value_size));
-  finish_sum(value, target, a, root, value_size, workspace, steepness);
+  void* const partial = partial_sums(a.n, value_size, workspace);
+  const auto take = [&] {
+    a.partial = partial;
+    if (a.n > 0) one_pass(value, target, a, value_size);
+    finish_sum(value, target, a, root, value_size, workspace, steepness);
+  };
+  take();
+  // Squares that overflowed or vanished are taken again of scaled errors; a GPU is not waited for to find out.
+  if (c.in[0]->device == Device::cpu) {
+    const bool wide = value_size == 8;
+    const double r = number_at(root, wide);
+    scale = rescue(r, wide);
+    if (scale != 1) {
+      take();
+      set_number(root, wide, number_at(root, wide) / scale);
+    }
+  }
   if (c.grads == 0 || a.n == 0) return;
   a.partial = nullptr;
   a.divisor = steepness;
@@ -243,7 +278,7 @@ void run_elementwise_loss(const LossCall& c, const Workspace& workspace) {
   } else if (c.reduction == Reduction::batchmean) {
     a.count = input.ndim == 0 ? 1 : static_cast<double>(input.shape[0]);
   }
-  static const int rooted = find_reduce("rmse_loss", "");
+  static const int rooted = required(find_reduce("rmse_loss", ""));
   if (c.value_index == rooted) {
     run_root(c, target, a, value_size, workspace);
     return;

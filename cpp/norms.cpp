@@ -17,7 +17,7 @@ struct Kernels {
 };
 const Kernels& kernels_of(const std::string& name) {
   static const auto find = [](const char* op) {
-    return Kernels{find_rows(op, ""), find_rows(op, "grad"), find_rows(op, "grad_add")};
+    return Kernels{required(find_rows(op, "")), required(find_rows(op, "grad")), required(find_rows(op, "grad_add"))};
   };
   static const Kernels layer = find("layer_norm"), rms = find("rms_norm");
   return name == "layer_norm" ? layer : rms;
@@ -49,6 +49,18 @@ TensorView slice(const TensorView& t, std::int64_t first, std::int64_t n) {
   return part;
 }
 
+// The first n dimensions of a contiguous array as one.
+void merge_leading(TensorView& t, int n) {
+  for (int d = 1; d < n; ++d) t.shape[0] *= t.shape[d];
+  for (int d = n; d < t.ndim; ++d) {
+    t.shape[d - n + 1] = t.shape[d];
+    t.stride[d - n + 1] = t.stride[d];
+  }
+  t.ndim -= n - 1;
+  t.stride[0] = item_size(t.element);
+  for (int d = 1; d < t.ndim; ++d) t.stride[0] *= t.shape[d];
+}
+
 }  // namespace
 
 void run_row_norm(const RowNormCall& c, const TensorView* residual, const TensorView* sum, const TensorView& y,
@@ -72,7 +84,7 @@ void run_row_norm(const RowNormCall& c, const TensorView* residual, const Tensor
   }
   // The sum is rounded to the storage type before its statistics, so that backward sees what forward saw. A piece of it is still in the
   // cache when it is normalized.
-  static const int add = find_map("residual_add", "");
+  static const int add = required(find_map("residual_add", ""));
   const auto both = [&](const TensorView& x, const TensorView& res, const TensorView& h, const TensorView& out,
                         std::int64_t first_row) {
     MapCall m{};
@@ -90,13 +102,20 @@ void run_row_norm(const RowNormCall& c, const TensorView* residual, const Tensor
     both(*c.x, *residual, *sum, y, 0);
     return;
   }
-  const std::int64_t outer = c.x->shape[0], each = size_of(*c.x) / outer;
+  TensorView view[] = {*c.x, *residual, *sum, y};
+  bool together = true;
+  for (const TensorView& t : view) together = together && is_contiguous(t);
+  for (TensorView& t : view) {  // pieces of a few rows, whatever dimensions the rows have
+    if (together) merge_leading(t, t.ndim - c.axes);
+  }
+  r.axis = view[0].ndim - c.axes;
+  const std::int64_t outer = view[0].shape[0], each = size_of(view[0]) / outer;
   std::int64_t rows_each = 1;
-  for (int d = 1; d < c.x->ndim - c.axes; ++d) rows_each *= c.x->shape[d];
+  for (int d = 1; d < view[0].ndim - c.axes; ++d) rows_each *= view[0].shape[d];
   constexpr std::int64_t piece = 32768;  // elements
   parallel_for(outer, each >= piece ? 1 : piece / each, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t n = end - begin;
-    both(slice(*c.x, begin, n), slice(*residual, begin, n), slice(*sum, begin, n), slice(y, begin, n),
+    both(slice(view[0], begin, n), slice(view[1], begin, n), slice(view[2], begin, n), slice(view[3], begin, n),
          begin * rows_each);
   });
 }

@@ -134,7 +134,7 @@ std::int64_t blocks_of_rows(std::int64_t rows) { return (rows + kRowBlock - 1) /
 // `rows` runs of `cols` partial sums into one: the same rule, level by level.
 void sum_blocks(const void* partial, std::int64_t rows, std::int64_t cols, void* result, Element element,
                 const Workspace& workspace) {
-  static const int index = find_rows("sum_over_rows", "");
+  static const int index = required(find_rows("sum_over_rows", ""));
   const RowKernel kernel = kernel_of("sum_over_rows", Device::cpu, index, dtype_of(element));
   const std::int64_t item = item_size(element);
   for (;;) {

@@ -20,7 +20,7 @@ namespace {
 
 // result[c] = sum over r of part[r, c]
 void sum_parts(const SlopeCall& c, void* part, std::int64_t rows, std::int64_t cols, const Workspace& workspace) {
-  static const int index = find_rows("sum_over_rows", "");
+  static const int index = required(find_rows("sum_over_rows", ""));
   TensorView t = *c.x;
   t.data = part;
   t.element = compute_element(c.x->element);

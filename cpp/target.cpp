@@ -139,6 +139,11 @@ const Target& target_for(Device device) {
   return *t;
 }
 
+int required(int index) {
+  if (index < 0) throw std::logic_error("dlkernels: a kernel of the library's own is missing");
+  return index;
+}
+
 int find_map(const std::string& name, const std::string& pass) { return find(*cpu_target().map, name, pass); }
 int find_rows(const std::string& name, const std::string& pass) { return find(*cpu_target().rows, name, pass); }
 int find_reduce(const std::string& name, const std::string& pass) { return find(*cpu_target().reduce, name, pass); }

@@ -20,10 +20,12 @@ void set_cpu_target(const std::string& name);
 void register_cuda_target(const Target* target);
 const Target& target_for(Device device);
 
-// Index of an op in the tables of every target.
+// Index of an op in the tables of every target; -1 if there is none.
 int find_map(const std::string& name, const std::string& pass);
 int find_rows(const std::string& name, const std::string& pass);
 int find_reduce(const std::string& name, const std::string& pass);
 int find_update(const std::string& name);
+// Of a kernel that the library itself needs: throws if it is missing.
+int required(int index);
 
 }  // namespace dlk

@@ -232,7 +232,7 @@ def elementwise_cases(op: Any) -> Iterator[LossCase]:
             value = op.none.get(p.name, p.default)
             other = 0.75 * value + 0.1 if math.isfinite(value) else 0.5
             yield LossCase(op, f"{p.name}={other:g}", {**none, p.name: other})
-        if p.default is None and p.kind is not p.KEYWORD_ONLY:
+        if p.default is None and p.name in op.domain:
             yield LossCase(op, p.name, none, extra=(p.name,))
 
 

@@ -38,7 +38,7 @@ def test_mse_loss(n: int, dtype: str, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("n", [*LENGTHS, LONG])
+@pytest.mark.parametrize("n", [*LENGTHS, LONG, THREE_LEVELS])
 def test_softmax_denominator(n: int, dtype: str, target: str, rng: np.random.Generator) -> None:
     x = (4 * rng.standard_normal(n)).astype(DTYPES[dtype])
     z = x - x.max()
@@ -77,3 +77,18 @@ def test_cross_entropy_over_rows(n: int, dtype: str, weighted: bool, target: str
     kind = compute_dtype(dtype)
     divisor = kind.type(n) if weight is None else canonical_sum(weight.astype(kind)[labels])
     numerics.assert_same_bits(dk.cross_entropy(x, labels, weight), np.array(total / divisor), "mean")
+
+
+def test_a_long_scan_of_class_ids(target: str, rng: np.random.Generator) -> None:
+    """The weights of the rows that count, in canonical order over more than a block of blocks; rows that do not are absent."""
+    n = THREE_LEVELS
+    y = rng.integers(0, 2, n).astype(np.int32)
+    y[::1000] = -100
+    weight = np.array([0.3, 1.7], np.float32)
+    counted = np.where(y < 0, np.float32(-0.0), weight[np.maximum(y, 0)])
+    loss = dk.nll_loss(np.broadcast_to(np.float32(-1.0), (n, 2)).copy(), y, weight, reduction="sum")
+    np.testing.assert_allclose(loss, canonical_sum(counted), rtol=1e-6)
+    mean = dk.nll_loss.value_and_grad(np.full((n, 2), -1.0, np.float32), y, weight)[1]
+    first = 1  # row 0 is ignored
+    expected = -(weight[y[first]] * (np.float32(1) / canonical_sum(counted)))
+    np.testing.assert_allclose(mean[first, y[first]], expected, rtol=2e-7)

@@ -221,8 +221,7 @@ def test_negative_and_zero_slopes() -> None:
     numerics.assert_same_bits(
         dk.leaky_relu(x, -0.5)[1:], np.array([1.0, 0.0, -0.0, 2.0, INF, NAN], np.float32), "slope -0.5"
     )
-    assert np.isnan(dk.leaky_relu(x, 0.0)[0])  # -inf * 0, as the definition says
-    assert dk.leaky_relu(x[1:6], 0.0).tolist() == [0, 0, 0, 2, INF]
+    numerics.assert_same_bits(dk.leaky_relu(x, 0.0), dk.relu(x), "slope 0: no -inf * 0")
     assert dk.elu(x, 0.0)[4] == 2.0
 
 
@@ -279,7 +278,7 @@ def test_empty_arrays(dtype: str, target: str) -> None:
 @FLOATS
 def test_zero_dimensional_arrays(dtype: str, target: str) -> None:
     for call in calls(DTYPES[dtype], (1,)):
-        if call.name.startswith("cross_entropy"):
+        if call.name.startswith(("cross_entropy", "gradient_penalty")):  # which want a class, an example
             continue
         one, zero = call.outputs(call()), call.outputs(call(**{k: a.reshape(()) for k, a in call.arrays.items()}))
         assert type(zero) is np.ndarray
@@ -317,3 +316,28 @@ def _unchanged_inputs() -> Iterator[None]:
     for call, other in zip(cases.CALLS, fresh, strict=True):
         for name, a in call.arrays.items():
             assert np.array_equal(a, other.arrays[name]), f"{call.name}: {name} was written"
+
+
+def test_dropout_that_is_no_training() -> None:
+    x = np.array([1.0, -0.0, np.inf, np.nan])
+    numerics.assert_same_bits(dk.dropout(x, 0.9, False, seed=1), x, "identity")
+    numerics.assert_same_bits(dk.dropout.backward(x, 0.9, training=False, seed=1), x, "identity")
+    with pytest.raises(TypeError, match="dropout: training must be a bool"):
+        dk.dropout(x, 0.9, 1, seed=1)
+
+
+def test_numbers_without_meaning_are_refused() -> None:
+    x = np.ones((2, 3))
+    for call, text in (
+        (lambda: dk.hardtanh(x, 2.0, 1.0), "hardtanh: max_val must be at least min_val, got 1"),
+        (lambda: dk.rescale(x, 0.0, 1.0, low=2.0, high=1.0), "rescale: low must be at most high"),
+        (lambda: dk.tempered_softmax(x, 1.2, num_iters=2**40), r"num_iters must be an integer in \[1, 1000\]"),
+        (lambda: dk.triplet_margin_loss(x, x, x, p=np.inf), r"p must be in \[1, 64\]"),
+        (lambda: dk.gradient_penalty(x[0]), "v must have at least 2 dimensions"),
+        (lambda: dk.nn.GroupNorm(4, 6), "num_groups must divide num_channels"),
+        (lambda: dk.nn.InstanceNorm2d(3).predict(np.ones((1, 7, 2, 2), np.float32)), r"x must have shape \(n, 3"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            call()
+    with pytest.raises(TypeError, match="axis"):
+        dk.bi_tempered_binary_logistic_loss(x, x, axis=0)

@@ -328,3 +328,32 @@ def test_rmse_of_no_error_has_no_gradient(target: str) -> None:
     assert value == 0
     numerics.assert_same_bits(grad, np.zeros_like(x), "0, not 0/0")
     assert np.isnan(dk.rmse_loss.backward(np.array(NAN, np.float32), x, x + 1)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rmse_of_any_size(dtype: str, target: str, rng: np.random.Generator) -> None:
+    """Squares that overflow or vanish cost no digits of the root or of the gradient."""
+    kind = numerics.DTYPES[dtype].type
+    e = rng.uniform(0.5, 1, 5000).astype(kind)
+    zero, weight = np.zeros_like(e), rng.uniform(0.5, 2, 5000).astype(kind)
+    for options in ({}, {"weight": weight}):
+        value, grad = dk.rmse_loss.value_and_grad(e, zero, **options)
+        for k in (-500, 900, -1000) if dtype == "float64" else (-70, 110, -120):
+            scale = kind(2.0**k)
+            got, got_grad = dk.rmse_loss.value_and_grad(e * scale, zero, **options)
+            np.testing.assert_allclose(got / scale, value, rtol=4 * np.finfo(kind).eps)
+            np.testing.assert_allclose(got_grad, grad, rtol=8 * np.finfo(kind).eps)
+            np.testing.assert_allclose(
+                dk.rmse_loss(e * scale, zero, **options) / scale, value, rtol=4 * np.finfo(kind).eps
+            )
+
+
+def test_pos_weight_is_no_third_positional_argument() -> None:
+    x = np.zeros(3)
+    with pytest.raises(TypeError, match="binary_cross_entropy_with_logits"):
+        dk.binary_cross_entropy_with_logits(x, x, x)  # torch's third is weight
+
+
+def test_remedy_names_an_op_that_exists() -> None:
+    with pytest.raises(ValueError, match=r"take binary_cross_entropy_with_logits\."):
+        dk.binary_cross_entropy.value_and_grad(np.array([1.5]), np.array([1.0]))

@@ -73,6 +73,19 @@ def test_gradients_are_slopes(activation: str, rng: np.random.Generator) -> None
     assert_same_bits(dk.bias_act.backward(dy, x + b, None, activation, **DROP), dx)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradients_of_16_bits(activation: str, dtype: str, target: str, rng: np.random.Generator) -> None:
+    """One rounding from the gradient in float64 of the same numbers; db, a sum of them before it, in float32."""
+    x, b, _, dy = draw(rng, (40, 37), DTYPES[dtype])
+    dx, db = dk.bias_act.backward(dy, x, b, activation, **DROP)
+    wide = [a.astype(np.float64) for a in (dy, x, b)]
+    exact, exact_db = dk.bias_act.backward(*wide, activation, **DROP)
+    unit = {"float16": 2.0**-11, "bfloat16": 2.0**-8}[dtype]
+    np.testing.assert_allclose(dx.astype(np.float64), exact, rtol=1.01 * unit, atol=2.0**-24)
+    np.testing.assert_allclose(db, exact_db, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_same_bits_everywhere(dtype: str, threads: None, rng: np.random.Generator) -> None:
     x, b, r, dy = draw(rng, (130, 300), DTYPES[dtype])

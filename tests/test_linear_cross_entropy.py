@@ -6,6 +6,7 @@ import itertools
 import tracemalloc
 from typing import Any
 
+import numerics
 import numpy as np
 import pytest
 from numerics import DTYPES
@@ -79,12 +80,38 @@ def test_errors(rng: np.random.Generator) -> None:
     x, weight, y = rng.standard_normal((6, 4)), rng.standard_normal((5, 4)), np.zeros(6, np.int64)
     for arguments, options, text in (
         ((x, weight.T, y), {}, "weight must have shape"),
-        ((x, weight, y[:5]), {}, r"target must have x's shape without the features, \(6,\), got \(5,\)"),
+        ((x, weight, y[:5]), {}, r"target must have shape \(6,\), x's shape without the features, got \(5,\)"),
         ((x, weight, y, np.ones(4)), {}, r"bias must have shape \(5,\)"),
         ((x, weight, y), {"reduction": "average"}, "reduction must be"),
         ((x, weight, y), {"chunk_rows": 0}, "chunk_rows must be an integer >= 1"),
     ):
         with pytest.raises(ValueError, match=f"linear_cross_entropy: {text}"):
             dk.linear_cross_entropy(*arguments, **options)
-    with pytest.raises(IndexError, match=r"target\[0\] is 5"):
-        dk.linear_cross_entropy(x, weight, y + 5)
+    for y_wrong, text in ((y + 5, r"target\[0\] is 5"), (np.array([0, 1, 2, 3, -1, 9]), r"target\[4\] is -1")):
+        for options in ({}, {"class_weight": np.ones(5)}, {"chunk_rows": 1}):
+            with pytest.raises(IndexError, match=f"linear_cross_entropy: {text}"):
+                dk.linear_cross_entropy(x, weight, y_wrong, **options)
+    for arguments, options, text in (
+        (([[1.0]], weight, y), {}, "x must be an array, got list"),
+        ((x, weight.astype("f4"), y), {}, "weight must be float64 as x, got float32"),
+        ((x, weight, y), {"class_weight": np.ones(5, "f4")}, "class_weight must be float64 as x"),
+        ((x.astype("i8"), weight.astype("i8"), y), {}, "x must be float64, float32"),
+        ((x, weight, y.astype("f8")), {}, "target must be class ids"),
+    ):
+        with pytest.raises(TypeError, match=f"linear_cross_entropy: {text}"):
+            dk.linear_cross_entropy(*arguments, **options)
+
+
+def test_an_ignored_row_may_hold_anything(rng: np.random.Generator) -> None:
+    x, weight = rng.standard_normal((6, 4)), rng.standard_normal((5, 4))
+    y = np.array([0, -100, 3, -100, 1, 2])
+    value, (dx, dweight, _) = dk.linear_cross_entropy.value_and_grad(x, weight, y, chunk_rows=2)
+    dirty = x.copy()
+    dirty[1], dirty[3] = np.inf, np.nan
+    before = dirty.copy()
+    with np.errstate(invalid="ignore"):
+        again, (dx_again, dweight_again, _) = dk.linear_cross_entropy.value_and_grad(dirty, weight, y, chunk_rows=2)
+    numerics.assert_same_bits(dirty, before, "x is read only")
+    np.testing.assert_array_equal(again, value)
+    np.testing.assert_array_equal(dweight_again, dweight)
+    np.testing.assert_array_equal(dx_again[[0, 2, 4, 5]], dx[[0, 2, 4, 5]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -444,3 +445,35 @@ def test_layers_and_ops_agree(rng):
         layer = nn.Activation(name, from_output=False)
         assert np.array_equal(layer.predict(x), getattr(dk, name)(x))
         assert np.array_equal(layer(x, train=True)[0], getattr(dk, name)(x))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_sixteen_bits(dtype):
+    """Sums over a batch are taken in float32; inference keeps the dtype."""
+    layer = nn.Linear(3, 4, dtype=dtype, seed=0)
+    _, backprop = layer(np.ones((3000, 3), dtype), train=True)
+    backprop(np.ones((3000, 4), dtype))
+    assert layer.grads()[1].tolist() == [np.float64(dtype(3000))] * 4
+    model = nn.Sequential(
+        nn.Linear(4, 3, dtype=dtype), nn.ReLU(), nn.LayerNorm(3, dtype=dtype), nn.Linear(3, 2, dtype=dtype)
+    )
+    x = np.ones((5, 4), dtype)
+    y = model.predict(x)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(model(x, train=True)[0], y)
+
+
+@pytest.mark.torch
+def test_sixteen_bits_from_pytorch():
+    import torch
+
+    theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)).bfloat16()
+    ours = nn.Sequential(nn.Linear(3, 4, dtype=ml_dtypes.bfloat16), nn.BatchNorm1d(4, dtype=ml_dtypes.bfloat16))
+    ours.load_state_dict(theirs.state_dict())
+    np.testing.assert_array_equal(ours.layers[0].weight.astype(np.float32), theirs[0].weight.detach().float().numpy())
+    half = torch.nn.BatchNorm1d(4).half()
+    half.running_mean += 0.25
+    norm = nn.BatchNorm1d(4, dtype=np.float16)
+    norm.load_state_dict(half.state_dict())
+    assert norm.running_mean.dtype == np.float32
+    assert norm.running_mean.tolist() == [0.25] * 4

@@ -274,6 +274,39 @@ def test_a_refused_batch_norm_leaves_the_running_statistics_alone() -> None:
     assert (var == 1).all()
 
 
+def test_running_statistics_are_arrays_of_their_own() -> None:
+    x, w = np.arange(12.0).reshape(4, 3), np.ones(3)
+    rm, rv = np.zeros(3), np.ones(3)
+    before = x.copy()
+    for mean, var, text in (
+        (rm, rm, "running_mean shares memory with running_var"),
+        (x[0], rv, "running_mean shares memory with x"),
+        (rm, x[1], "running_var shares memory with x"),
+        (w, rv, "running_mean shares memory with weight"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            dk.batch_norm(x, mean, var, w, training=True)
+    assert_same_bits(x, before)
+    assert (w == 1).all()
+    assert not rm.any()
+    y, (mean, _) = dk.batch_norm(x, rm, rv, return_stats=True)
+    assert mean is not rm
+    assert_same_bits(mean, rm)
+    assert_same_bits(y, dk.batch_norm(x, rm, rv, w))
+
+
+def test_residual_over_several_dimensions(rng: np.random.Generator) -> None:
+    """The pieces are of rows, whatever dimensions those have."""
+    x, r = rng.standard_normal((2, 3, 50, 1000)), rng.standard_normal((2, 3, 50, 1000))
+    y, h = dk.layer_norm(x, residual=r)
+    flat_y, flat_h = dk.layer_norm(x.reshape(-1, 1000), residual=r.reshape(-1, 1000))
+    assert_same_bits(y.reshape(-1, 1000), flat_y)
+    assert_same_bits(h.reshape(-1, 1000), flat_h)
+    strided_y, _ = dk.layer_norm(np.asfortranarray(x), residual=r)
+    assert_same_bits(np.ascontiguousarray(strided_y), y)
+    numerics.assert_same_bits(dk.layer_norm(x, normalized_shape=[1000]), dk.layer_norm(x), "a list")
+
+
 def test_empty_batches() -> None:
     x = np.ones((0, 6), np.float32)
     w = np.ones(6, np.float32)

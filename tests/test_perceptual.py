@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numerics
 import numpy as np
 import pytest
@@ -240,3 +241,37 @@ def test_errors_of_the_filters() -> None:
         filters.MeanPool()(np.zeros((1, 1, 1, 4)))
     with pytest.raises(ValueError, match="filters must be at least 4"):
         filters.fixed_filter_bank(filters=3)
+
+
+def test_a_frozen_extractor_stays_what_it_is(rng: np.random.Generator) -> None:
+    """Batch norm by its running statistics and no dropout, for the value and for the gradient; nothing in the extractor moves."""
+    norm, drop = nn.BatchNorm2d(3, dtype=np.float64), nn.Dropout(0.5, seed=0)
+    norm.running_mean[...], norm.running_var[...] = 0.3, 2.0
+    extractor = nn.Sequential(norm, nn.Sequential(drop, nn.Softplus()))
+    image, wanted = images(rng, 2, 3, 4, 4), images(rng, 2, 3, 4, 4)
+    before = {name: a.copy() for name, a in extractor.named_statistics().items()}
+    value, grad = loss.value_and_grad(image, wanted, extractor, [0, 1])
+    np.testing.assert_allclose(value, loss(image, wanted, extractor, [0, 1]), rtol=1e-14)
+    numeric = numerics.central_difference(lambda x: loss(x, wanted, extractor, [0, 1]), image)
+    np.testing.assert_allclose(grad, numeric, rtol=1e-7, atol=1e-9)
+    for name, a in extractor.named_statistics().items():
+        numerics.assert_same_bits(a, before[name], name)
+    assert drop.offset == 0
+    assert (norm.frozen, drop.frozen, drop.is_view) == (False, False, False)
+    extractor.freeze()
+    assert drop.is_view
+    np.testing.assert_array_equal(extractor(image, train=True)[0], extractor(image))
+
+
+def test_sixteen_bits_are_computed_in_32(rng: np.random.Generator) -> None:
+    image, wanted = (images(rng, 1, 2, 40, 40) * 60 for _ in range(2))
+    options = {"style_layers": [0], "style_weight": 1.0, "content_layers": [0], "content_weight": 1e5}
+    exact, _ = loss.value_and_grad(
+        image, wanted, filters.fixed_filter_bank(channels=2, blocks=1, dtype="float64"), **options
+    )
+    for dtype in (np.float16, ml_dtypes.bfloat16):
+        bank = filters.fixed_filter_bank(channels=2, blocks=1, dtype=dtype)
+        value, grad = loss.value_and_grad(image.astype(dtype), wanted.astype(dtype), bank, **options)
+        assert grad.dtype == dtype
+        np.testing.assert_allclose(float(value), exact, rtol=0.05)
+        assert np.isfinite(loss(image.astype(dtype), wanted.astype(dtype), bank, **options))

@@ -89,6 +89,7 @@ def test_squares_out_of_range(dtype: str, target: str) -> None:
     a, b = (rng.uniform(0.5, 1, (3, 40)).astype(kind) for _ in range(2))
     y = np.array([1, -1, -1], wide)
     near = {"atol": 1e-12 if dtype == "float64" else 1e-5}
+    rough = {"float64": 1e-12, "float32": 1e-5}.get(dtype, 1e-2)
     exponent = 900 if dtype == "float64" else 110
     expected = dk.cosine_embedding_loss(a, b, y, reduction="none")
     for big in (a * kind.type(2.0**exponent), b * kind.type(2.0**exponent)):
@@ -105,13 +106,13 @@ def test_squares_out_of_range(dtype: str, target: str) -> None:
             value, grads = dk.triplet_margin_loss.value_and_grad(scaled, near_zero, scaled, **options)
             np.testing.assert_allclose(value / wide(2.0**k), plain, rtol=1e-5 if wide is np.float32 else 1e-12)
             for got, want in zip(grads, plain_grads, strict=True):
-                np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=1e-2, atol=1e-6)
+                np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=rough, atol=1e-6)
     for k in (exponent, -exponent):
         grad = dk.gradient_penalty.value_and_grad(a * kind.type(2.0**k), lambda_=1.0, reduction="none")[1]
         assert np.isfinite(grad.astype(np.float64)).all()
         if k < 0:  # 2 (n - 1) / n v with n near 0: minus twice the direction
             length = np.linalg.norm(a.astype(np.float64), axis=1, keepdims=True)
-            np.testing.assert_allclose(grad.astype(np.float64), -2 * a.astype(np.float64) / length, rtol=1e-2)
+            np.testing.assert_allclose(grad.astype(np.float64), -2 * a.astype(np.float64) / length, rtol=rough)
 
 
 def test_lengths_of_zero(target: str) -> None:

@@ -201,7 +201,41 @@ def test_refusals() -> None:
     with pytest.raises(TypeError, match="out must be a tuple of 2 arrays"):
         dk.prelu.backward(x, x, np.ones(3, np.float32), out=x)
     with pytest.raises(ValueError, match="out shares memory with another out"):
-        dk.prelu.backward(x, x, np.ones(3, np.float32), out=(x, x[0]))
+        dk.prelu.backward(x.copy(), x.copy(), np.ones(3, np.float32), out=(x, x[0]))
+
+
+@pytest.mark.parametrize("op", [dk.prelu, dk.swish])
+def test_the_sum_is_no_input(op: Any) -> None:
+    """It is written before dx is computed: into the number, dy or x it would change dx."""
+    dy, x, w = np.ones((4, 3), np.float32), np.full((4, 3), -1.0, np.float32), np.full(3, 0.5, np.float32)
+    number = "weight" if op is dk.prelu else "beta"
+    for out, name in ((w, number), (dy.reshape(-1)[:3], "dy"), (x.reshape(-1)[3:6], "x")):
+        before = [a.copy() for a in (dy, x, w)]
+        with pytest.raises(ValueError, match=rf"out shares memory with {name}\. Pass an array of its own"):
+            op.backward(dy, x, w, out=(None, out))
+        for a, b in zip((dy, x, w), before, strict=True):
+            numerics.assert_same_bits(a, b, "nothing was written")
+    line = np.zeros((4, 3), np.float32)
+    single = np.full(1, 0.5, np.float32)
+    with pytest.raises(ValueError, match=f"out shares memory with {number}"):
+        op.backward(line, line, single, out=(None, single))
+
+
+def test_halves_of_one_array_are_two_outputs() -> None:
+    rng = np.random.default_rng(0)
+    dy, gate, up = (rng.standard_normal((4, 5)) for _ in range(3))
+    both = np.zeros((4, 10))
+    dk.swiglu.backward(dy, gate, up, out=(both[:, :5], both[:, 5:]))
+    for half, alone in zip((both[:, :5], both[:, 5:]), dk.swiglu.backward(dy, gate, up), strict=True):
+        numerics.assert_same_bits(np.ascontiguousarray(half), alone, "half")
+    with pytest.raises(ValueError, match="out shares memory with another out"):
+        dk.swiglu.backward(dy, gate, up, out=(both[:, :5], both[:, 4:9]))
+
+
+def test_a_slope_of_0_is_relu() -> None:
+    x = np.array([-np.inf, -2.0, -0.0, 0.0, 1.5, np.inf, np.nan])
+    numerics.assert_same_bits(dk.leaky_relu(x, 0.0), dk.relu(x), "leaky_relu")
+    numerics.assert_same_bits(dk.prelu(x, np.zeros(1)), dk.relu(x), "prelu")
 
 
 @pytest.mark.torch

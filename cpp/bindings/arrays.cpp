@@ -19,7 +19,7 @@ struct Known {
 Known known;
 
 struct Names {
-  PyObject *dlpack, *max_version, *copy;
+  PyObject* dlpack;
 };
 Names names;
 
@@ -302,10 +302,11 @@ void new_like(Result& r, const Array& like, Element element, const char* op) {
 
 py::object finished(Result& r, PyObject* like) { return r.finish == nullptr ? std::move(r.owner) : r.finish(r, like); }
 
-void refuse_overlap(const Array& out, const Array& in, const char* op, const char* out_arg, const char* in_arg) {
-  if (same_layout(out.view, in.view)) return;
-  const Extent a = extent_of(out.view), b = extent_of(in.view);
-  if (a.last <= b.first || b.last <= a.first || a.first == a.last || b.first == b.last) return;
+namespace {
+
+bool shares_memory(const TensorView& one, const TensorView& other) {
+  const Extent a = extent_of(one), b = extent_of(other);
+  if (a.last <= b.first || b.last <= a.first || a.first == a.last || b.first == b.last) return false;
   // Interleaved views may still be disjoint; NumPy's exact solver decides, from addresses and strides alone.
   const auto described = [](const TensorView& t) {
     py::tuple strides(static_cast<std::size_t>(t.ndim));
@@ -313,8 +314,17 @@ void refuse_overlap(const Array& out, const Array& in, const char* op, const cha
     return py::make_tuple(reinterpret_cast<std::uintptr_t>(t.data), shape_tuple(t.ndim, t.shape), strides,
                           item_size(t.element));
   };
-  if (helper("shares_memory")(described(out.view), described(in.view)).cast<bool>())
-    check::overlap(op, out_arg, in_arg);
+  return helper("shares_memory")(described(one), described(other)).cast<bool>();
+}
+
+}  // namespace
+
+void refuse_overlap(const Array& out, const Array& in, const char* op, const char* out_arg, const char* in_arg) {
+  if (!same_layout(out.view, in.view) && shares_memory(out.view, in.view)) check::overlap(op, out_arg, in_arg);
+}
+
+void refuse_shared(const Array& out, const Array& other, const char* op, const char* out_arg, const char* other_arg) {
+  if (shares_memory(out.view, other.view)) check::shared(op, out_arg, other_arg);
 }
 
 }  // namespace dlk

@@ -43,5 +43,7 @@ py::object finished(Result& r, PyObject* like);
 
 // Throws unless `out` is disjoint from `in` or exactly the same elements.
 void refuse_overlap(const Array& out, const Array& in, const char* op, const char* out_arg, const char* in_arg);
+// `out` must not share a byte with `other`, nor be the same array.
+void refuse_shared(const Array& out, const Array& other, const char* op, const char* out_arg, const char* other_arg);
 
 }  // namespace dlk

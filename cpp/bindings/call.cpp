@@ -184,6 +184,14 @@ double real_argument(PyObject* value, const char* op, const char* arg) {
   return v;
 }
 
+bool bool_argument(PyObject* value, const char* op, const char* arg) {
+  if (!PyBool_Check(value)) {
+    check::fail_type(std::string(op) + ": " + arg + " must be a bool, got " +
+                     py::cast<std::string>(py::repr(py::handle(value))) + ".");
+  }
+  return value == Py_True;
+}
+
 std::int64_t integer_argument(PyObject* value, const char* op, const char* arg) {
   const long long v = PyLong_AsLongLong(as_index(value, op, arg).ptr());
   if (v == -1 && PyErr_Occurred() != nullptr) {

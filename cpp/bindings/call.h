@@ -31,6 +31,7 @@ py::object make_call(const std::string& name, std::vector<Parameter> signature, 
 
 // Argument conversions: strict, and with the op and the argument in the error text.
 double real_argument(PyObject* value, const char* op, const char* arg);
+bool bool_argument(PyObject* value, const char* op, const char* arg);
 std::int64_t integer_argument(PyObject* value, const char* op, const char* arg);
 std::uint64_t unsigned_argument(PyObject* value, const char* op, const char* arg);
 std::string string_argument(PyObject* value, const char* op, const char* arg);

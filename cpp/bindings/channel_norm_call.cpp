@@ -2,6 +2,7 @@
 #include "../norms.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "losses.h"
 
@@ -23,8 +24,7 @@ struct ChannelNorm : Executor {
   }
   bool flag(PyObject* const* slot, std::size_t at, const char* arg) const {
     PyObject* const value = optional(slot, at);
-    if (value != nullptr && !PyBool_Check(value)) check::fail_type(op + ": " + arg + " must be a bool.");
-    return value == Py_True;
+    return value != nullptr && bool_argument(value, op.c_str(), arg);
   }
 
   // An array with one number per channel.
@@ -95,7 +95,7 @@ struct ChannelNorm : Executor {
         if (!is_contiguous(o.running[k].view)) check::fail_value(op + ": " + names[k] + " must be contiguous.");
         if (o.training && !backward) check::writable(name, names[k], o.running[k].view);
       }
-      refuse_overlap(o.running[0], o.running[1], name, "running_mean", "running_var");
+      if (o.training && !backward) refuse_running(o);
     } else if (!o.training) {
       check::fail_type(op + ": without training=True, running_mean and running_var are needed.");
     }
@@ -118,6 +118,18 @@ struct ChannelNorm : Executor {
     o.stats_shape.ndim = 0;
     if (over != Over::batch) o.stats_shape.shape[o.stats_shape.ndim++] = batch;
     o.stats_shape.shape[o.stats_shape.ndim++] = over == Over::batch ? channels : o.call.groups;
+  }
+
+  // Running statistics are written: they must be arrays of their own.
+  void refuse_running(const Operands& o) const {
+    const char* name = op.c_str();
+    for (int k = 0; k < 2; ++k) {
+      const char* arg = k == 0 ? "running_mean" : "running_var";
+      refuse_shared(o.running[k], o.x, name, arg, "x");
+      if (o.call.weight != nullptr) refuse_shared(o.running[k], o.weight, name, arg, "weight");
+      if (o.call.bias != nullptr) refuse_shared(o.running[k], o.bias, name, arg, "bias");
+    }
+    refuse_shared(o.running[0], o.running[1], name, "running_mean", "running_var");
   }
 
   py::object operator()(PyObject* const* slot) const override {
@@ -151,7 +163,8 @@ struct ChannelNorm : Executor {
       if (o.training) {
         channel_moments(o.call, stats, workspace);
       } else {
-        stats.mean = o.running[0].view.data;
+        std::memcpy(stats.mean, o.running[0].view.data,
+                    static_cast<std::size_t>(size_of(mean.array.view) * item_size(wide)));
         rstd_of(o.call, o.running[1].view.data, stats.rstd);
       }
       run_normalize(o.call, stats, y.view(), workspace);
@@ -162,8 +175,7 @@ struct ChannelNorm : Executor {
     });
     py::object result = y.take();
     if (!return_stats) return result;
-    py::object first = o.training ? finished(mean, o.x.object) : py::reinterpret_borrow<py::object>(slot[mean_slot]);
-    return py::make_tuple(result, py::make_tuple(first, finished(rstd, o.x.object)));
+    return py::make_tuple(result, py::make_tuple(finished(mean, o.x.object), finished(rstd, o.x.object)));
   }
 
   py::object gradient(PyObject* const* slot, Operands& o) const {

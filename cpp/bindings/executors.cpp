@@ -42,6 +42,7 @@ std::vector<Scalar> Spec::scalars(const py::list& described) const {
     s.low = d["low"].cast<double>();
     s.high = d["high"].cast<double>();
     s.low_open = d["low_open"].cast<bool>();
+    s.at_least = d["at_least"].cast<int>();
     s.high_open = d["high_open"].cast<bool>();
     all.push_back(s);
   }
@@ -125,17 +126,14 @@ void read_scalars(const std::vector<Scalar>& scalars, PyObject* const* slot, con
       continue;
     }
     if (s.flag) {
-      if (!PyBool_Check(value)) {
-        check::fail_type(std::string(op) + ": " + s.name + " must be a bool, got " +
-                         py::cast<std::string>(py::repr(py::handle(value))) + ".");
-      }
-      values[i] = value == Py_True ? 1 : 0;
+      values[i] = bool_argument(value, op, s.name.c_str()) ? 1 : 0;
       continue;
     }
     values[i] = s.whole ? static_cast<double>(integer_argument(value, op, s.name.c_str()))
                         : real_argument(value, op, s.name.c_str());
     if (s.limit.empty()) continue;
-    const bool above = s.low_open ? values[i] > s.low : values[i] >= s.low;
+    const double low = s.at_least < 0 ? s.low : values[s.at_least];
+    const bool above = s.low_open ? values[i] > low : values[i] >= low;
     const bool below = s.high_open ? values[i] < s.high : values[i] <= s.high;
     if (!above || !below) {
       check::fail_value(std::string(op) + ": " + s.name + " must be " + s.limit + ", got " + number_text(values[i]) +
@@ -180,9 +178,8 @@ Output::Output(PyObject* out, const Array& like, const char* op, const char* lik
 }
 
 void Output::refuse_shared(const Output& other, const char* op) const {
-  if (passed_ == nullptr || other.passed_ == nullptr) return;
-  const Extent a = extent_of(given_.view), b = extent_of(other.given_.view);
-  if (a.first < b.last && b.first < a.last && size_of(given_.view) > 0) check::overlap(op, "out", "another out");
+  if (passed_ != nullptr && other.passed_ != nullptr)
+    dlk::refuse_shared(given_, other.given_, op, "out", "another out");
 }
 
 std::vector<PyObject*> outputs_of(PyObject* out, std::size_t wanted, const char* op) {

@@ -25,6 +25,7 @@ struct Scalar {
   std::string limit;  // as error texts say it; empty: any number
   double low, high;
   bool low_open, high_open;
+  int at_least;  // the place of another one that this one must not be below, or -1
 };
 
 // Arguments whose values choose the kernel: its name is the op's and a suffix for each.
@@ -95,6 +96,9 @@ class Output {
   }
   // Another output, of which this one must not share a byte.
   void refuse_shared(const Output& other, const char* op) const;
+  void refuse_shared(const Array& other, const char* op) const {
+    if (passed_ != nullptr) dlk::refuse_shared(given_, other, op, "out", "another out");
+  }
   const TensorView& view() const { return passed_ == nullptr ? fresh_.array.view : given_.view; }
   py::object take() {
     return passed_ == nullptr ? finished(fresh_, like_) : py::reinterpret_borrow<py::object>(passed_);

@@ -45,12 +45,7 @@ struct GateExecutor : Executor {
 
   bool gate_first(PyObject* const* slot) const {
     PyObject* const value = slot[first_slot];
-    if (value == nullptr) return gate_is_first;
-    if (!PyBool_Check(value)) {
-      check::fail_type(op + ": gate_first must be a bool, got " + py::cast<std::string>(py::repr(py::handle(value))) +
-                       ".");
-    }
-    return value == Py_True;
+    return value == nullptr ? gate_is_first : bool_argument(value, op.c_str(), "gate_first");
   }
 
   void read_dy(Array& dy, PyObject* const* slot, const Array& like, const char* like_arg) const {

@@ -72,7 +72,7 @@ struct ElementwiseLoss : LossExecutor {
   // One more pass on a CPU; on a device, where nothing waits for the answer, such an element is NaN.
   void check_probabilities(const Array& a) const {
     if (a.view.device != Device::cpu) return;
-    static const int outside = find_reduce("outside_unit_interval", "");
+    static const int outside = required(find_reduce("outside_unit_interval", ""));
     double room = 0;
     TensorView count{};
     count.data = &room;
@@ -90,8 +90,8 @@ struct ElementwiseLoss : LossExecutor {
     run_released(size_of(a.view), [&] { run_elementwise_loss(call, workspace); });
     if (room == 0) return;
     const std::string& name = arrays[probabilities].name;
-    check::fail_value(op + ": " + name + " must be in [0, 1], and is not everywhere. Of logits, take " + op +
-                      "_with_logits.");
+    check::fail_value(op + ": " + name + " must be in [0, 1], and is not everywhere. Of logits, take " +
+                      op.substr(0, op.find('.')) + "_with_logits.");
   }
 
   // A weight that leaves only the given classes, which are on dimension 1: 1 for them, 0 for the others. It lies in `memory`.

@@ -27,19 +27,20 @@ struct MapExecutor : Executor {
   }
 };
 
-// dropout(x, p, seed=, offset=): one random word per element, counted in C order.
+// dropout(x, p, training, seed=, offset=): one random word per element, counted in C order.
 struct RandomExecutor : Executor {
   int index = 0;
   std::string x_name;
-  std::size_t x_slot = 0, p_slot = 0, seed_slot = 0, offset_slot = 0, out_slot = 0;
+  std::size_t x_slot = 0, p_slot = 0, training_slot = 0, seed_slot = 0, offset_slot = 0, out_slot = 0;
 
   py::object operator()(PyObject* const* slot) const override {
     const char* name = op.c_str();
     Array x;
     read_array(x, slot[x_slot], name, x_name.c_str());
     check::floating(name, x_name.c_str(), x.view);
-    const double p = slot[p_slot] == nullptr ? 0.5 : real_argument(slot[p_slot], name, "p");
+    double p = slot[p_slot] == nullptr ? 0.5 : real_argument(slot[p_slot], name, "p");
     if (!(p >= 0 && p <= 1)) check::fail_value(op + ": p must be in [0, 1], got " + number_text(p) + ".");
+    if (slot[training_slot] != nullptr && !bool_argument(slot[training_slot], name, "training")) p = 0;
     const std::uint64_t seed = unsigned_argument(slot[seed_slot], name, "seed");
     const std::uint64_t offset =
         slot[offset_slot] == nullptr ? 0 : unsigned_argument(slot[offset_slot], name, "offset");
@@ -116,6 +117,7 @@ void init_map(py::module_& m) {
           e->x_name = array;
           e->x_slot = spec.slot(array);
           e->p_slot = spec.slot("p");
+          e->training_slot = spec.slot("training");
           e->seed_slot = spec.slot("seed");
           e->offset_slot = spec.slot("offset");
           e->out_slot = spec.slot("out");

@@ -37,8 +37,8 @@ struct RowNorm : Executor {
   int axes(PyObject* const* slot, const Array& x, const Array* weight) const {
     std::vector<std::int64_t> shape;
     PyObject* const asked = optional(slot, shape_slot);
-    if (asked != nullptr && PyTuple_Check(asked)) {
-      for (const py::handle n : py::reinterpret_borrow<py::tuple>(asked)) {
+    if (asked != nullptr && (PyTuple_Check(asked) || PyList_Check(asked))) {
+      for (const py::handle n : py::reinterpret_borrow<py::sequence>(asked)) {
         shape.push_back(integer_argument(n.ptr(), op.c_str(), "normalized_shape"));
       }
     } else if (asked != nullptr) {
@@ -114,7 +114,7 @@ struct RowNorm : Executor {
     PyObject* const residual_object = optional(slot, residual_slot);
     if (residual_object != nullptr) read_like(residual, residual_object, "residual", x);
     PyObject* const wanted = optional(slot, return_slot);
-    if (wanted != nullptr && !PyBool_Check(wanted)) check::fail_type(op + ": return_stats must be a bool.");
+    const bool return_stats = wanted != nullptr && bool_argument(wanted, name, "return_stats");
     Output y(slot[out_slot], x, name, "x", {{&x, "x"}});
     if (c.weight != nullptr) y.refuse(weight, name, "weight");
     if (c.bias != nullptr) y.refuse(bias, name, "bias");
@@ -125,7 +125,6 @@ struct RowNorm : Executor {
     }
     void* stats_data[2] = {};
     const int numbers = has_mean ? 2 : 1;
-    const bool return_stats = wanted == Py_True;
     const TensorView shape = per_row(x, c.axes);
     for (int k = 0; return_stats && k < numbers; ++k) {
       new_array(stats[k], x, compute_element(x.view.element), shape.ndim, shape.shape, name);

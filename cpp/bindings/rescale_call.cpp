@@ -30,6 +30,10 @@ struct RescaleExecutor : Executor {
     }
     call.low = bound(slot[low_slot], "low", -std::numeric_limits<double>::infinity());
     call.high = bound(slot[high_slot], "high", std::numeric_limits<double>::infinity());
+    if (!(call.low <= call.high)) {
+      check::fail_value(op + ": low must be at most high, got " + number_text(call.low) + " and " +
+                        number_text(call.high) + ".");
+    }
     Result fresh;
     Array passed;
     const bool made = !given(slot[out_slot]);
@@ -60,7 +64,7 @@ struct RescaleExecutor : Executor {
   void read_number(Array& a, double& single, PyObject* value, const char* arg, const Array& x) const {
     const char* name = op.c_str();
     TensorView& t = a.view;
-    if (value == nullptr || PyFloat_Check(value) || PyLong_Check(value)) {
+    if (value == nullptr || PyFloat_Check(value) || PyObject_HasAttrString(value, "__dlpack__") == 0) {
       single = value == nullptr ? 0.0 : real_argument(value, name, arg);
       t = x.view;
       t.data = &single;

@@ -29,6 +29,11 @@ struct RowLoss : LossExecutor {
 
   void set_axes(RowLossCall& call, PyObject* const* slot, const TensorView& input) const {
     if (axes_slot != kMaxArguments) {
+      if (first_axis == 1 && input.ndim < 2 && !given(slot[axes_slot])) {
+        check::fail_value(op + ": " + arrays[0].name +
+                          " must have at least 2 dimensions, the first of which counts examples, got shape " +
+                          shape_text(input) + ". Of examples with one number each, pass [:, None].");
+      }
       const Axes axes = axes_argument(slot[axes_slot], op.c_str(), "axes", input, first_axis);
       call.axis = axes.first;
       call.axes = axes.count;

@@ -72,14 +72,13 @@ struct RowValueExecutor : Executor {
     return call;
   }
   TensorView shape_of_value(const TensorView& x, int axis, PyObject* keepdims) const {
-    if (keepdims != nullptr && !PyBool_Check(keepdims))
-      check::fail_type(op + ": keepdims must be a bool, got " + py::cast<std::string>(py::repr(keepdims)) + ".");
+    const bool keeps = keepdims != nullptr && bool_argument(keepdims, op.c_str(), "keepdims");
     TensorView t;
     t.ndim = 0;
     for (int d = 0; d < x.ndim; ++d) {
       if (d != axis) {
         t.shape[t.ndim++] = x.shape[d];
-      } else if (keepdims == Py_True) {
+      } else if (keeps) {
         t.shape[t.ndim++] = 1;
       }
     }

@@ -32,7 +32,7 @@ struct SlopeExecutor : Executor {
   }
 
   // Where the gradient of the numbers goes: the caller's contiguous array, or a new one.
-  void place_slope(Result& fresh, Array& passed, PyObject* out, const Array& number, const Array& x,
+  void place_slope(Result& fresh, Array& passed, PyObject* out, const Array& number, const Array& x, const Array& dy,
                    const Output& dx) const {
     const char* name = op.c_str();
     const Element wide = compute_element(x.view.element);
@@ -46,9 +46,11 @@ struct SlopeExecutor : Executor {
     check::same_shape(name, "out", passed.view, number_name.c_str(), number.view);
     check::writable(name, "out", passed.view);
     if (!is_contiguous(passed.view)) check::fail_value(op + ": out of the sum must be contiguous.");
-    const Extent a = extent_of(passed.view), b = extent_of(dx.view());
-    if (a.first < b.last && b.first < a.last) check::overlap(name, "out", "another out");
-    refuse_overlap(passed, x, name, "out", "x");
+    // It is written before dx is computed from all of these.
+    refuse_shared(passed, x, name, "out", "x");
+    refuse_shared(passed, dy, name, "out", "dy");
+    refuse_shared(passed, number, name, "out", number_name.c_str());
+    dx.refuse_shared(passed, name);
   }
 
   py::object plain(PyObject* const* slot, const Array& x) const {
@@ -98,12 +100,13 @@ struct SlopeExecutor : Executor {
       run_released(size_of(to), [&] { run(call); });
       return y.take();
     }
+    if (x.view.device == Device::cuda) check::not_on_this_target(name, "cuda");
     Array dy, passed;
     read_dy(dy, slot, x);
     const std::vector<PyObject*> out = outputs_of(slot[out_slot], 2, name);
     Output dx(out[0], x, name, "x", {{&dy, "dy"}, {&x, "x"}, {&number, number_name.c_str()}});
     Result fresh;
-    place_slope(fresh, passed, out[1], number, x, dx);
+    place_slope(fresh, passed, out[1], number, x, dy, dx);
     const TensorView& to = dx.view();
     call.in[0] = &dy.view;
     call.in[1] = &x.view;

@@ -62,6 +62,7 @@ struct tree {
       count[l] = 0;
     }
   }
+  // Once: it leaves carries behind.
   [[gnu::noinline]] S total() {
     S v = S(-0.0);
     bool some = false;

@@ -129,12 +129,14 @@ struct row_loop {
   DLK_FN void sums(Row& row) {
     const bool one_block = a.cols <= kBlock;
     S* const keep = Op::keeps_term && phase == 0 && one_block && out[0] != nullptr ? kept : nullptr;
-    for (int k = 0; k < Op::sums; ++k) above[k].clear();
     std::int64_t i = 0;
-    do {
+    do {  // the ops' terms stand here once: a second call of block() would be a second copy of them
       block<phase>(i, a.cols - i < kBlock ? a.cols - i : kBlock, row, keep, row.sum);
       if (one_block) return;
-      for (int k = 0; k < Op::sums; ++k) above[k].push(row.sum[k]);
+      for (int k = 0; k < Op::sums; ++k) {
+        if (i == 0) above[k].clear();
+        above[k].push(row.sum[k]);
+      }
       i += kBlock;
     } while (i < a.cols);
     for (int k = 0; k < Op::sums; ++k) row.sum[k] = above[k].total();

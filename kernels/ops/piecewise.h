@@ -33,7 +33,8 @@ struct leaky_relu : params<1> {
 
   template <class V>
   DLK_FN V operator()(V x) const {
-    return select(x > V(0), x, x * V(p[0]));
+    const V vanish = V(p[0] == 0 ? 0 : -__builtin_inf());  // a slope of 0 is relu, also at -inf
+    return select(x > V(0), x, select(x < vanish, V(0), x * V(p[0])));
   }
   template <class V>
   DLK_FN V grad(V dy, V x) const {

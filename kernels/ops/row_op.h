@@ -50,6 +50,8 @@ struct cells {
   uint_t<V> word;
 };
 
+constexpr int kRowScratch = 12;
+
 template <class Op, class S>
 struct row_of {
   S max, cols;
@@ -58,7 +60,7 @@ struct row_of {
   S upstream;               // gradient of the row's value, divided by the divisor
   S label_x, label_weight;  // the first input and the first column operand at the label
   S value[at_least_one(Op::values + (Op::loss ? 1 : 0))];
-  S s[12];  // the op's own
+  S s[kRowScratch];  // the op's own
 };
 
 }  // namespace ops

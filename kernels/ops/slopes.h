@@ -12,7 +12,8 @@ struct prelu {
   static constexpr auto name = "prelu";
   template <class V>
   static DLK_FN V value(V x, V w) {
-    return select(x > V(0), x, w * x);
+    const V vanish = select(w == V(0), V(0), V(-__builtin_inf()));  // a slope of 0 is relu, also at -inf
+    return select(x > V(0), x, select(x < vanish, V(0), w * x));
   }
   template <class V>
   static DLK_FN V grad(V dy, V x, V w) {

@@ -72,7 +72,8 @@ def _scalars(
     """The hyper-parameters: numbers and bools with a default, and those of `none`, which may be None and are then the given number; but
     not those of `variants`, which choose the kernel.
 
-    A limit is written as error texts say it: "> 0", ">= 0", "in (0, 1)", "in [0, 1)", "an integer >= 0".
+    A limit is written as error texts say it: "> 0", ">= 0", "in (0, 1)", "in [0, 1)", "an integer >= 0", or "at least NAME"
+    of an earlier one.
     """
     return _scalars_of(signature.parameters.values(), limits, none, variants)
 
@@ -84,7 +85,7 @@ def _scalars_of(
     variants: Variants | None = None,
 ) -> list[dict[str, Any]]:
     limits, none, other = limits or {}, none or {}, _NO_HYPER_PARAMETER | set(variants or {})
-    found = []
+    found: list[dict[str, Any]] = []
     for p in parameters:
         if p.name in other or not (type(p.default) in {int, float, bool} or p.name in none):
             continue
@@ -100,8 +101,11 @@ def _scalars_of(
             "high": math.inf,
             "low_open": False,
             "high_open": False,
+            "at_least": -1,
         }
-        if text:
+        if text.startswith("at least "):
+            scalar["at_least"] = [s["name"] for s in found].index(text.removeprefix("at least "))
+        elif text:
             limit = _LIMIT.match(text)
             if limit is None:
                 raise ValueError(f"{p.name}: a limit is written '> 0' or 'in (0, 1)', not {text!r}")
@@ -339,7 +343,7 @@ def random_op(*, ulp: float, source: str) -> Callable[[Definition], Any]:
     def decorate(definition: Definition) -> Any:
         name = definition.__name__
         signature = inspect.signature(definition)
-        shape = _signature("(dy, p=0.5, *, seed, offset=0, out=None)")
+        shape = _signature("(dy, p=0.5, training=True, *, seed, offset=0, out=None)")
         call = core._make_random(name, _parameters(signature), name, "x")
         backward = core._make_random(f"{name}.backward", _parameters(shape), name, "dy")
         _dress(backward, f"{name}.backward", shape, pass_doc("random", name, ulp), ulp)
@@ -386,10 +390,10 @@ def loss_op(
     reductions: tuple[str, ...] = ("mean", "sum", "none"),
     probabilities: str = "",
 ) -> Callable[[Definition], Any]:
-    """An elementwise loss. Its positional parameters are arrays: those without default of one shape, the others broadcast to it.
+    """An elementwise loss. Its positional parameters are arrays, of one shape.
 
     `grads` names the arrays that have a gradient (a tuple of several, in this order); `domain` what tests draw for an array, an interval or
-    a set of values;
+    a set of values. A keyword that has a domain is an array too: it may be None, and broadcasts to the first one.
     `variants`, `limits` and `none` as for map_op and _scalars; `probabilities` names an array that is refused outside [0, 1].
     """
 
@@ -397,7 +401,8 @@ def loss_op(
         name = definition.__name__
         signature = inspect.signature(definition)
         parameters = signature.parameters
-        arrays = [(p.name, p.default is None) for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
+        arrays = [(p.name, False) for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
+        arrays += [(p.name, True) for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name in (domain or {})]
         default = parameters["reduction"].default
         allowed = [default, *(r for r in reductions if r != default)]
         over_weight = "denominator" not in parameters or parameters["denominator"].default == "weight"

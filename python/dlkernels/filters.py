@@ -70,6 +70,7 @@ class FixedConv(Layer):
             )
         columns = self._columns(x)
         y = np.matmul(self.filters.reshape(out, -1), columns.reshape(x.shape[0], channels * height * width, -1))
+        y = y.astype(x.dtype, copy=False)  # NumPy's product of bfloat16 is float32
         return y.reshape(x.shape[0], out, *columns.shape[3:])
 
     def forward(self, x: Array, own: bool) -> tuple[Array, Backprop]:  # noqa: ARG002

@@ -45,7 +45,19 @@ class Buffers:
 
 def _as_array(value: Any) -> Array:
     """A CuPy array as it is, anything else on the host as NumPy sees it: a view, also of a PyTorch tensor."""
-    return value if hasattr(value, "__cuda_array_interface__") else np.asarray(value)
+    if hasattr(value, "__cuda_array_interface__"):
+        return value
+    if str(getattr(value, "dtype", "")) == "torch.bfloat16":  # which PyTorch does not hand to NumPy
+        import ml_dtypes
+
+        return value.view(dtype=_torch_int16(value)).numpy().view(ml_dtypes.bfloat16)
+    return np.asarray(value)
+
+
+def _torch_int16(tensor: Any) -> Any:
+    import sys
+
+    return sys.modules[type(tensor).__module__.partition(".")[0]].int16
 
 
 class Layer:
@@ -57,6 +69,7 @@ class Layer:
 
     keeps_output: bool = False  # backward needs y, so the next layer must not overwrite it
     is_view: bool = False  # y is x seen differently: whoever owned x still does
+    frozen: bool = False  # see freeze()
 
     def __init__(self) -> None:
         self.buffers = Buffers()
@@ -88,6 +101,14 @@ class Layer:
 
     def reset(self, seed: int | np.random.SeedSequence) -> None:
         """Draw fresh parameters (and the dropout stream) from `seed`."""
+
+    def freeze(self, frozen: bool = True) -> None:
+        """From now on a training pass computes what inference does: running statistics and dropout masks stand still. Parameters
+        get gradients all the same; whether they are updated is the optimizer's matter.
+        """
+        self.frozen = frozen
+        for child in self.children():
+            child.freeze(frozen)
 
     def random_state(self) -> dict[str, int]:
         """What the layer's randomness depends on, by name, as plain integers; see `load_random_state`."""
@@ -206,7 +227,9 @@ class Layer:
         return {**self.named_parameters(), **self.named_statistics()}
 
     def check_state_dict(self, state: Mapping[str, Any]) -> dict[str, Array]:
-        """`state` as arrays; raises unless it has exactly this model's names, shapes and dtypes."""
+        """`state` as arrays; raises unless it has exactly this model's names, shapes and dtypes. Statistics may be of another floating
+        dtype: PyTorch rounds them to 16 bits with the parameters, which here they never are.
+        """
         mine = self.state_dict()
         missing, unknown = sorted(mine.keys() - state.keys()), sorted(state.keys() - mine.keys())
         if missing or unknown:
@@ -214,8 +237,11 @@ class Layer:
                 f"load_state_dict: missing {missing}, not in this model {unknown}. Build the same layers first."
             )
         theirs = {name: _as_array(state[name]) for name in mine}
+        statistics = self.named_statistics().keys()
         for name, array in mine.items():
             got = theirs[name]
+            if name in statistics and got.dtype.kind != "i" and array.dtype.kind == "f":
+                got = theirs[name] = got.astype(array.dtype)
             if got.shape != array.shape or got.dtype != array.dtype:
                 raise ValueError(
                     f"load_state_dict: {name} must be {array.dtype} {array.shape}, got {got.dtype} {got.shape}."

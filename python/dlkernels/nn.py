@@ -97,6 +97,11 @@ __all__ = [
 ]
 
 
+def _sum_of_rows(a: Array) -> Array:
+    """Added in float32 where a is of 16 bits: 256 + 1 is 256 in bfloat16."""
+    return a.sum(axis=0, dtype=np.float32 if a.dtype.itemsize == 2 else a.dtype)
+
+
 class Linear(Layer):
     """y = x W^T + b.  x (n, ..., in), weight (out, in), bias (out,), y (n, ..., out); x has the weight's dtype.
 
@@ -161,7 +166,7 @@ class Linear(Layer):
             dy = dy.reshape(-1, self.out_features)
             self.accumulate("weight", self.weight, lambda out: np.matmul(dy.T, rows, out=out))
             if self.bias is not None:
-                self.accumulate("bias", self.bias, lambda out: dy.sum(axis=0, out=out))
+                self.accumulate("bias", self.bias, lambda out: np.copyto(out, _sum_of_rows(dy), casting="same_kind"))
             if not need_dx:
                 return None
             dx = np.matmul(dy, self.weight, out=self.buffers("dx", rows.shape, self.weight))
@@ -170,7 +175,9 @@ class Linear(Layer):
         return y.reshape(*x.shape[:-1], self.out_features), backward
 
     def predict(self, x: Array) -> Array:
-        y = np.matmul(self._rows(x), self.weight.T)
+        rows = self._rows(x)
+        out = np.empty_like(self.weight, shape=(rows.shape[0], self.out_features))  # or bfloat16 would become float32
+        y = np.matmul(rows, self.weight.T, out=out)
         if self.bias is not None:
             np.add(y, self.bias, out=y)
         return y.reshape(*x.shape[:-1], self.out_features)
@@ -202,13 +209,16 @@ class Dropout(Layer):
     def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
         super().__init__()
         self.p = arguments.real("Dropout", "p", p, 0, 1)
-        self.is_view = p == 0
         self.reset(np.random.SeedSequence(seed))
 
     def reset(self, seed: int | np.random.SeedSequence) -> None:
         # 63 bits: a key that fits every integer type on the way down.
         self.seed = int(initializers.generator(seed).integers(2**63))
         self.offset = 0
+
+    @property
+    def is_view(self) -> bool:  # type: ignore[override]
+        return self.frozen or self.p == 0
 
     def random_state(self) -> dict[str, int]:
         return {"seed": self.seed, "offset": self.offset}
@@ -218,7 +228,7 @@ class Dropout(Layer):
         self.seed, self.offset = state["seed"], state["offset"]
 
     def forward(self, x: Array, own: bool) -> tuple[Array, Backprop]:
-        if self.p == 0:
+        if self.is_view:
             return x, lambda dy, _own, need_dx: dy if need_dx else None
         stream = {"seed": self.seed, "offset": self.offset}
         self.offset += 1

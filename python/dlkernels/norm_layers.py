@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,8 @@ class _Norm(Layer):
 
     def __init__(self, shape: tuple[int, ...], affine: bool, bias: bool, eps: float, dtype: DTypeLike) -> None:
         super().__init__()
+        if np.dtype(dtype).kind in "iub":
+            raise TypeError(f"{type(self).__name__}: dtype must be a floating-point type, got {np.dtype(dtype)}.")
         self.eps = arguments.real(type(self).__name__, "eps", eps, 0, np.inf)
         self.weight: Array | None = np.ones(shape, dtype) if affine else None
         self.bias: Array | None = np.zeros(shape, dtype) if affine and bias else None
@@ -63,7 +66,14 @@ class _Norm(Layer):
         return y, backward
 
 
-def _shape(layer: str, normalized_shape: int | tuple[int, ...]) -> tuple[int, ...]:
+def _channels(layer: Layer, x: Array, wanted: int) -> None:
+    """What the op finds by itself only where there is a weight."""
+    arguments.array(type(layer).__name__, "x", x)
+    if x.ndim < 2 or x.shape[1] != wanted:
+        raise ValueError(f"{type(layer).__name__}: x must have shape (n, {wanted}, ...), got {tuple(x.shape)}.")
+
+
+def _shape(layer: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     return tuple(arguments.whole(layer, "normalized_shape", n) for n in shape)
 
@@ -72,7 +82,7 @@ class LayerNorm(_Norm):
     """Normalizes the last dimensions, of the given shape (dk.layer_norm)."""
 
     def __init__(
-        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, elementwise_affine: bool = True,
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
         bias: bool = True, *, dtype: DTypeLike = "float32",
     ) -> None:  # fmt: skip
         self.normalized_shape = _shape("LayerNorm", normalized_shape)
@@ -94,7 +104,7 @@ class RMSNorm(_Norm):
     """Divides the last dimensions, of the given shape, by their root mean square (dk.rms_norm)."""
 
     def __init__(
-        self, normalized_shape: int | tuple[int, ...], eps: float = 1e-6, elementwise_affine: bool = True,
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-6, elementwise_affine: bool = True,
         *, dtype: DTypeLike = "float32",
     ) -> None:  # fmt: skip
         self.normalized_shape = _shape("RMSNorm", normalized_shape)
@@ -120,9 +130,12 @@ class GroupNorm(_Norm):
     ) -> None:  # fmt: skip
         self.num_groups = arguments.whole("GroupNorm", "num_groups", num_groups)
         self.num_channels = arguments.whole("GroupNorm", "num_channels", num_channels)
+        if num_channels % num_groups != 0:
+            raise ValueError(f"GroupNorm: num_groups must divide num_channels, got {num_groups} and {num_channels}.")
         super().__init__((self.num_channels,), affine, True, eps, dtype)
 
     def norm(self, x: Array, **extra: Any) -> Any:
+        _channels(self, x, self.num_channels)
         return dk.group_norm(x, self.num_groups, self.weight, self.bias, self.eps, **extra)
 
     def norm_backward(self, dy: Array, x: Array, stats: Any, out: Array) -> Any:
@@ -144,6 +157,7 @@ class InstanceNorm2d(_Norm):
         super().__init__((self.num_features,), affine, True, eps, dtype)
 
     def norm(self, x: Array, **extra: Any) -> Any:
+        _channels(self, x, self.num_features)
         return dk.instance_norm(x, self.weight, self.bias, self.eps, **extra)
 
     def norm_backward(self, dy: Array, x: Array, stats: Any, out: Array) -> Any:
@@ -184,6 +198,8 @@ class BatchNorm1d(_Norm):
         return dk.batch_norm(x, *running, self.weight, self.bias, eps=self.eps, **extra)
 
     def train_norm(self, x: Array, **extra: Any) -> Any:
+        if self.frozen:
+            return self.norm(x, **extra)
         momentum = self.momentum
         if momentum is None:
             momentum = 1.0 / (float(self.num_batches_tracked) + 1.0)
@@ -192,8 +208,9 @@ class BatchNorm1d(_Norm):
         return result
 
     def norm_backward(self, dy: Array, x: Array, stats: Any, out: Array) -> Any:
+        running = (self.running_mean, self.running_var) if self.frozen else (None, None)
         return dk.batch_norm.backward(
-            dy, x, None, None, self.weight, self.bias, True, self.eps, stats=stats, out=out
+            dy, x, *running, self.weight, self.bias, not self.frozen, self.eps, stats=stats, out=out
         )  # fmt: skip
 
     def __repr__(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ class _Loss:
         self.value: Any = 0.0
 
     def compared(self, scale: float, a: Array, b: Array, reduction: str) -> Any:
-        """Adds scale times the squared difference; its gradient with respect to a, or None."""
+        """Adds scale times the squared difference; its gradient with respect to a, at least float32, or None."""
+        a, b = _wide(a), _wide(b)
         if not self.want_grad:
             self.value = self.value + scale * mse_loss(a, b, reduction=reduction)
             return None
@@ -32,9 +34,14 @@ class _Loss:
         return gradient
 
 
+def _wide(a: Array) -> Array:
+    """float32 in the place of 16 bits: sums of many features, and weights such as 1e5, are beyond float16."""
+    return a.astype(np.float32) if a.dtype.itemsize == 2 else a
+
+
 def _gram(features: Array) -> Array:
     """F F^T / (C H W) of each image."""
-    flat = features.reshape(*features.shape[:2], -1)
+    flat = _wide(features).reshape(*features.shape[:2], -1)
     return np.matmul(flat, flat.swapaxes(1, 2)) / (flat.shape[1] * flat.shape[2])
 
 
@@ -43,13 +50,13 @@ def _style(loss: _Loss, scale: float, features: Array, wanted: Array) -> Any:
     d_gram = loss.compared(scale / len(gram), gram, np.broadcast_to(wanted, gram.shape), "sum")
     if d_gram is None:
         return None
-    flat = features.reshape(*features.shape[:2], -1)
+    flat = _wide(features).reshape(*features.shape[:2], -1)
     d_features = np.matmul(d_gram, flat) * (2 / (flat.shape[1] * flat.shape[2]))  # d_gram is symmetric
     return d_features.reshape(features.shape)
 
 
 def _total_variation(loss: _Loss, scale: float, image: Array) -> Any:
-    gradient = np.zeros_like(image) if loss.want_grad else None
+    gradient = np.zeros_like(_wide(image)) if loss.want_grad else None
     down = (image[:, :, 1:], image[:, :, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])
     right = (image[:, :, :, 1:], image[:, :, :, :-1]), (np.s_[:, :, :, 1:], np.s_[:, :, :, :-1])
     for (a, b), (at_a, at_b) in (down, right):
@@ -62,6 +69,8 @@ def _total_variation(loss: _Loss, scale: float, image: Array) -> Any:
 
 def _places(where: str, name: str, chosen: Sequence[int], layers: Sequence[Layer]) -> list[int]:
     """Indices into layers, as Python counts them."""
+    if not isinstance(chosen, (list, tuple, range)):
+        raise TypeError(f"{where}: {name} must be a list of indices, got {type(chosen).__name__}.")
     for index in chosen:
         arguments.whole(where, name, index, least=-len(layers))
         if index >= len(layers):
@@ -112,22 +121,39 @@ def _trained(layers: Sequence[Layer], x: Array, wanted: set[int]) -> tuple[dict[
     return features, backprops
 
 
+@contextmanager
+def _inference(layers: Sequence[Layer]) -> Iterator[None]:
+    """Running statistics and dropout masks stand still, in training passes too."""
+    leaves = [leaf for layer in layers for _, leaf in layer.leaves()]
+    before = [leaf.frozen for leaf in leaves]
+    try:
+        for leaf in leaves:
+            leaf.frozen = True
+        yield
+    finally:
+        for leaf, frozen in zip(leaves, before, strict=True):
+            leaf.frozen = frozen
+
+
 def _add(gradients: dict[int, Any], index: int, more: Any) -> None:
     if more is not None:
         gradients[index] = more if gradients.get(index) is None else gradients[index] + more
 
 
-def _back(layers: Sequence[Layer], backprops: Sequence[Backprop], gradients: dict[int, Any], d_image: Any) -> Any:
+def _back(
+    layers: Sequence[Layer], backprops: Sequence[Backprop], gradients: dict[int, Any], d_image: Any, dtype: Any
+) -> Any:
     """d_image, and what comes back to the image from the features' gradients."""
     back = None
     for index in reversed(range(len(backprops))):
         _add(gradients, index, back)
-        back = backprops[index](gradients[index])
+        back = backprops[index](gradients[index].astype(dtype, copy=False))
     for layer in layers[: len(backprops)]:
         layer.zero_grad()  # frozen
     if back is None:
-        return d_image
-    return back.copy() if d_image is None else d_image + back  # `back` may be a buffer of the first layer
+        return None if d_image is None else d_image.astype(dtype, copy=False)
+    # `back` may be a buffer of the first layer
+    return back.copy() if d_image is None else (d_image + back).astype(dtype, copy=False)
 
 
 def _evaluate(
@@ -162,16 +188,16 @@ def _evaluate(
     at_style = at_target if same else _seen(layers, style_target, set(style))
     grams = {index: _gram(at_style[index]) for index in style}
     wanted = {*content, *style}
-    features, backprops = _trained(layers, image, wanted) if want_grad else (_seen(layers, image, wanted), [])
-
     loss = _Loss(want_grad)
     gradients: dict[int, Any] = {}
-    for index in content:
-        _add(gradients, index, loss.compared(content_weight, features[index], at_target[index], "mean"))
-    for index in style:
-        _add(gradients, index, _style(loss, style_weight, features[index], grams[index]))
-    d_image = _total_variation(loss, tv_weight, image) if tv_weight else None
-    return loss.value, _back(layers, backprops, gradients, d_image)
+    with _inference(layers):
+        features, backprops = _trained(layers, image, wanted) if want_grad else (_seen(layers, image, wanted), [])
+        for index in content:
+            _add(gradients, index, loss.compared(content_weight, features[index], at_target[index], "mean"))
+        for index in style:
+            _add(gradients, index, _style(loss, style_weight, features[index], grams[index]))
+        d_image = _total_variation(loss, tv_weight, image) if tv_weight else None
+        return loss.value, _back(layers, backprops, gradients, d_image, image.dtype)
 
 
 def _value_and_grad(*args: Any, **kwargs: Any) -> tuple[Any, Any]:

@@ -26,17 +26,31 @@ Array = Any  # a NumPy array, or a CPU array that DLPack lends
 def _learned(statistics: Any, where: str, x: Array, axis: Any) -> Any:
     """`statistics` after all of x."""
     x = values(where, "x", x)
-    axes = (
-        tuple(range(x.ndim))
-        if axis is None
-        else tuple(a % x.ndim if -x.ndim <= a < x.ndim else a for a in np.ravel(axis))
-    )
+    if x.ndim == 0:
+        raise ValueError(f"{where}: x must have at least one dimension, got a single number.")
+    axes = _axes(where, axis, x.ndim)
     for block in blocks(x) if 0 in axes else (x,):
         statistics.add(where, block, axes)
     return statistics
 
 
-def _bounds(where: str, feature_range: tuple[float, float]) -> tuple[float, float]:
+def _axes(where: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    if axis is None:
+        return tuple(range(ndim))
+    axes: tuple[Any, ...] = axis if isinstance(axis, tuple) else (axis,)
+    for a in axes:
+        if type(a) is not int:
+            raise TypeError(f"{where}: axis must be an integer, a tuple of them, or None, got {axis!r}.")
+        if not -ndim <= a < ndim:
+            raise ValueError(
+                f"{where}: axis must be in [{-ndim}, {ndim}) for an array of {ndim} dimensions, got {axis!r}."
+            )
+    return tuple(int(a) % ndim for a in axes)
+
+
+def _bounds(where: str, feature_range: Any) -> tuple[float, float]:
+    if not isinstance(feature_range, (tuple, list)) or len(feature_range) != 2:
+        raise TypeError(f"{where}: feature_range must be a pair (low, high), got {feature_range!r}.")
     low, high = (arguments.real(where, "feature_range", bound) for bound in feature_range)
     if not (np.isfinite(low) and low < high < np.inf):
         raise ValueError(f"{where}: feature_range must be (low, high) with low < high, got {feature_range}.")
@@ -123,30 +137,33 @@ class _Scaler:
 
     def fit(self, X: Array, y: Any = None) -> Self:
         """Learn from X (n_samples, n_features), forgetting what was learned before. y is ignored."""
-        self._seen = None
-        return self.partial_fit(X, y)
+        del y
+        return self._learn("fit", X, None)
 
-    def partial_fit(self, X: Array, y: Any = None) -> Self:  # noqa: ARG002
+    def partial_fit(self, X: Array, y: Any = None) -> Self:
         """Learn from one more batch: the same as `fit` on all batches together, up to rounding."""
-        where = f"{type(self).__name__}.partial_fit"
-        x = values(where, "X", self._rows(where, X))
-        seen = (
-            self._nothing_seen() if self._seen is None else copy.copy(self._seen)
-        )  # kept as it is if this batch is refused
+        del y
+        return self._learn("partial_fit", X, self._seen)
+
+    def _learn(self, method: str, X: Array, before: Any) -> Self:
+        """Nothing changes if X is refused."""
+        where = f"{type(self).__name__}.{method}"
+        x = values(where, "X", self._rows(where, X, before is not None))
+        seen = self._nothing_seen() if before is None else copy.copy(before)
         for block in blocks(x):
             seen.add(where, block, 0)
-        self._samples = len(x) if self._seen is None else self._samples + len(x)
+        self._samples = len(x) if before is None else self._samples + len(x)
         self._seen, self.n_features_in_ = seen, x.shape[1]
         self._conclude()
         return self
 
-    def _rows(self, where: str, X: Array) -> Array:
+    def _rows(self, where: str, X: Array, as_before: bool = True) -> Array:
         arguments.array(where, "X", X)
         if X.ndim != 2:
             raise ValueError(
                 f"{where}: X must have shape (n_samples, n_features), got {tuple(X.shape)}. Reshape it first."
             )
-        if self._seen is not None and X.shape[1] != self.n_features_in_:
+        if as_before and X.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"{where}: X has {X.shape[1]} features, but the scaler has learned from {self.n_features_in_}."
             )

@@ -32,12 +32,20 @@ class Sequential(Layer):
             raise ValueError(
                 "Sequential: a layer object appears twice, but its buffers hold one pass. Create a second layer."
             )
-        self.is_view = all(layer.is_view for layer in layers)
-        self.keeps_output = next((layer.keeps_output for layer in reversed(layers) if not layer.is_view), False)
         # Without dx, backward may stop at the first layer that has parameters.
         self._first = next((i for i, layer in enumerate(layers) if layer.named_parameters()), len(layers))
         if seed is not None:
             self.reset(seed)
+
+    # Asked for each pass: freezing a layer may make it a view.
+
+    @property
+    def is_view(self) -> bool:  # type: ignore[override]
+        return all(layer.is_view for layer in self.layers)
+
+    @property
+    def keeps_output(self) -> bool:  # type: ignore[override]
+        return next((layer.keeps_output for layer in reversed(self.layers) if not layer.is_view), False)
 
     def children(self) -> Sequence[Layer]:
         return self.layers

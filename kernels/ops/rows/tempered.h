@@ -168,6 +168,7 @@ struct bi_tempered : row_params<4> {  // t1, t2, label_smoothing, num_iters
   temper find;
   // of a row: the label is keep y + spread; of the divisor: its inverse, that to the powers of p below, its logarithm; the gradient's sum
   enum { keep = temper::own, spread, inverse, loss_power, pull_power, log_divisor, escort_sum };
+  static_assert(escort_sum < kRowScratch);
   DLK_FN explicit bi_tempered(const double* from) : row_params<4>(from), find(from[1], from[3]) {}
 
   template <class X, class R>

@@ -49,8 +49,8 @@ def binary_cross_entropy(
 def binary_cross_entropy_with_logits(
     input: Any,
     target: Any,
-    pos_weight: Any = None,
     *,
+    pos_weight: Any = None,
     weight: Any = None,
     reduction: str = "mean",
     denominator: str = "count",

@@ -18,6 +18,12 @@ def _wide(a: Any, kind: str) -> Any:
     return wide
 
 
+def _copied(a: Any, kind: str) -> Any:
+    copy = _arrays.empty(a, tuple(a.shape), kind)
+    copy[...] = a
+    return copy
+
+
 def _zeros(a: Any, shape: tuple[int, ...], kind: str) -> Any:
     zeros = _arrays.empty(a, shape, kind)
     zeros[...] = 0
@@ -38,6 +44,47 @@ def _chunk_rows(tokens: int, classes: int, features: int) -> int:
     """Logits about as large as x: tokens / ceil(classes / features), rounded up to a power of two (Liger)."""
     rows = -(-tokens // max(1, -(-classes // max(1, features))))
     return 1 << max(0, rows - 1).bit_length()
+
+
+_NAME = "linear_cross_entropy"
+
+
+def _check(arrays: dict[str, Any], ignore_index: int) -> None:
+    """Dtypes, shapes and class ids: the calls below see chunks, and would speak of those."""
+    arrays = {name: a for name, a in arrays.items() if a is not None or name not in {"bias", "class_weight"}}
+    for name, a in arrays.items():
+        if not (hasattr(a, "dtype") and hasattr(a, "shape")):
+            raise TypeError(f"{_NAME}: {name} must be an array, got {type(a).__name__}.")
+    x, weight, target = arrays["x"], arrays["weight"], arrays["target"]
+    for name, a in arrays.items():
+        kind = str(a.dtype).removeprefix("torch.")
+        if name == "target":
+            if kind not in {"int32", "int64"}:
+                raise TypeError(
+                    f'{_NAME}: target must be class ids, int32 or int64, got {kind}. Cast it: .astype("int64").'
+                )
+        elif kind not in {"float64", "float32", "float16", "bfloat16"}:
+            raise TypeError(f"{_NAME}: {name} must be float64, float32, float16 or bfloat16, got {kind}.")
+        elif a.dtype != x.dtype:
+            raise TypeError(f"{_NAME}: {name} must be {x.dtype} as x, got {kind}. Cast it.")
+    if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"{_NAME}: weight must have shape (classes, features) and x (..., features), "
+            f"got {tuple(weight.shape)} and {tuple(x.shape)}."
+        )
+    wanted = {"target": tuple(x.shape[:-1]), "bias": (weight.shape[0],), "class_weight": (weight.shape[0],)}
+    for name, shape in wanted.items():
+        if name in arrays and tuple(arrays[name].shape) != shape:
+            what = "x's shape without the features" if name == "target" else "one number per class"
+            raise ValueError(f"{_NAME}: {name} must have shape {shape}, {what}, got {tuple(arrays[name].shape)}.")
+    ids = target.reshape(-1)
+    wrong = ((ids < 0) | (ids >= weight.shape[0])) & (ids != ignore_index)
+    if bool(wrong.any()):
+        at = int((wrong * 1).argmax())
+        raise IndexError(
+            f"{_NAME}: target[{at}] is {int(ids[at])}, wanted a class id in [0, {weight.shape[0]}) "
+            f"or ignore_index ({ignore_index})."
+        )
 
 
 class LinearCrossEntropy:
@@ -65,7 +112,7 @@ class LinearCrossEntropy:
     Source: Hsu et al. (2024), arXiv:2410.10989 (Liger kernels).
     """
 
-    __name__ = "linear_cross_entropy"
+    __name__ = _NAME
 
     def __call__(self, x: Any, weight: Any, target: Any, bias: Any = None, **options: Any) -> Any:
         """The loss."""
@@ -98,7 +145,11 @@ class LinearCrossEntropy:
         reduction: str = "mean",
         chunk_rows: int | None = None,
     ) -> Any:
-        self._check(x, weight, target, bias, reduction, chunk_rows)
+        _check({"x": x, "weight": weight, "target": target, "bias": bias, "class_weight": class_weight}, ignore_index)
+        if reduction not in {"mean", "sum", "none"}:
+            raise ValueError(f'{_NAME}: reduction must be "mean", "sum" or "none", got "{reduction}".')
+        if chunk_rows is not None and (type(chunk_rows) is not int or chunk_rows < 1):
+            raise ValueError(f"{_NAME}: chunk_rows must be an integer >= 1, got {chunk_rows!r}.")
         (classes, features), shape = weight.shape, tuple(target.shape)
         kind = "float64" if str(x.dtype).endswith("float64") else "float32"
         tokens, ids = x.reshape(-1, features), target.reshape(-1)
@@ -128,6 +179,10 @@ class LinearCrossEntropy:
                 logits, ids[rows], per_class, reduction="none", out=logits, **options
             )
             dx[rows] = d @ w
+            ignored = ids[rows] == ignore_index
+            if bool(ignored.any()):  # whatever such rows hold: 0 times infinity is NaN
+                part = _copied(part, kind)
+                part[ignored] = 0
             dw += d.T @ part
             if db is not None:
                 db += d.sum(0)
@@ -138,29 +193,9 @@ class LinearCrossEntropy:
         if dw is None or dx is None:
             return value, None
         for gradient in (dx, dw, db):
-            if gradient is not None and reduction == "mean" and count:
-                gradient /= count
+            if gradient is not None and reduction == "mean" and kept.shape[0] > 0:
+                gradient /= count or math.nan
         return value, (_like(x, dx), _like(weight, dw), None if db is None else _like(bias, db))
-
-    def _check(self, x: Any, weight: Any, target: Any, bias: Any, reduction: str, chunk_rows: int | None) -> None:
-        name = self.__name__
-        if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
-            raise ValueError(
-                f"{name}: weight must have shape (classes, features) and x (..., features), "
-                f"got {tuple(weight.shape)} and {tuple(x.shape)}."
-            )
-        if tuple(target.shape) != tuple(x.shape[:-1]):
-            raise ValueError(
-                f"{name}: target must have x's shape without the features, {tuple(x.shape[:-1])}, got {tuple(target.shape)}."
-            )
-        if bias is not None and tuple(bias.shape) != (weight.shape[0],):
-            raise ValueError(
-                f"{name}: bias must have shape ({weight.shape[0]},), one per class, got {tuple(bias.shape)}."
-            )
-        if reduction not in {"mean", "sum", "none"}:
-            raise ValueError(f'{name}: reduction must be "mean", "sum" or "none", got "{reduction}".')
-        if chunk_rows is not None and chunk_rows < 1:
-            raise ValueError(f"{name}: chunk_rows must be an integer >= 1, got {chunk_rows!r}.")
 
 
 linear_cross_entropy = LinearCrossEntropy()

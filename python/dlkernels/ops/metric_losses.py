@@ -15,25 +15,25 @@ from .overlap import _along
 
 
 @row_loss_op(
-    ulp=8.0, grad_ulp=16.0, source="PyTorch's definition", per_row="target", grads=("x1", "x2"),
+    ulp=8.0, grad_ulp=16.0, source="PyTorch's definition", per_row="target", grads=("input1", "input2"),
 )  # fmt: skip
 def cosine_embedding_loss(
-    x1: Any, x2: Any, target: Any, *, reduction: str = "mean", margin: float = 0.0, axis: int = -1
+    input1: Any, input2: Any, target: Any, *, reduction: str = "mean", margin: float = 0.0, axis: int = -1
 ) -> Any:
-    """1 - cos(x1, x2) where target is 1, max(0, cos(x1, x2) - margin) where it is -1, else 0.
+    """1 - cos(input1, input2) where target is 1, max(0, cos(input1, input2) - margin) where it is -1, else 0.
 
-    cos = x1 x2 / sqrt((sum x1^2 + 1e-12) (sum x2^2 + 1e-12)) along `axis`. target has x1's shape without `axis`, in the loss's dtype
-    (float64 for float64 x1 and x2, else float32). "mean" divides by the number of rows. Gradients: (dx1, dx2); at cos = margin they are
-    those of cos - margin, as in PyTorch (which takes integer targets too).
+    cos = input1 input2 / sqrt((sum input1^2 + 1e-12) (sum input2^2 + 1e-12)) along `axis`. target has input1's shape without `axis`, in
+    the loss's dtype (float64 for float64 inputs, else float32). "mean" divides by the number of rows. Gradients: (dinput1, dinput2); at
+    cos = margin they are those of cos - margin, as in PyTorch (which takes integer targets too).
 
     >>> import numpy as np, dlkernels as dk
-    >>> x1, x2 = np.array([[1.0, 0.0]]), np.array([[0.0, 2.0]])
-    >>> loss, (dx1, dx2) = dk.cosine_embedding_loss.value_and_grad(x1, x2, np.array([1.0]))
-    >>> round(float(loss), 6), dx1.round(6), dx2.round(6)
+    >>> input1, input2 = np.array([[1.0, 0.0]]), np.array([[0.0, 2.0]])
+    >>> loss, (dinput1, dinput2) = dk.cosine_embedding_loss.value_and_grad(input1, input2, np.array([1.0]))
+    >>> round(float(loss), 6), dinput1.round(6), dinput2.round(6)
     (1.0, array([[ 0., -1.]]), array([[-0.5,  0. ]]))
     """
-    n1, n2 = (np.sum(x * x, axis=axis) + 1e-12 for x in (x1, x2))
-    cos = np.sum(x1 * x2, axis=axis) / (np.sqrt(n1) * np.sqrt(n2))
+    n1, n2 = (np.sum(x * x, axis=axis) + 1e-12 for x in (input1, input2))
+    cos = np.sum(input1 * input2, axis=axis) / (np.sqrt(n1) * np.sqrt(n2))
     loss = np.where(target == 1, 1 - cos, np.where(target == -1, np.maximum(0.0, cos - margin), 0.0))
     return _reduced(loss, reduction, np.float64(np.size(loss)))
 
@@ -43,7 +43,7 @@ def cosine_embedding_loss(
     grad_ulp=16.0,
     source="Balntas, Riba, Ponsa & Mikolajczyk (2016); PyTorch's definition",
     grads=("anchor", "positive", "negative"),
-    limits={"p": ">= 1", "eps": ">= 0"},
+    limits={"p": "in [1, 64]", "eps": ">= 0"},
 )
 def triplet_margin_loss(
     anchor: Any,
@@ -59,9 +59,9 @@ def triplet_margin_loss(
 ) -> Any:
     """max(0, margin + d(anchor, positive) - d(anchor, negative)), d(x, z) = (sum |x - z + eps|^p)^(1/p) along `axis`.
 
-    swap: the smaller of d(anchor, negative) and d(positive, negative) in the place of the former. "mean" divides by the number of rows.
-    Gradients: (danchor, dpositive, dnegative); 0 for a distance of 0 (eps = 0). eps is added to the difference, as in PyTorch; optax'
-    triplet_margin_loss has it under the root.
+    p is in [1, 64]: PyTorch takes any, and overflows. swap: the smaller of d(anchor, negative) and d(positive, negative) in the place of
+    the former. "mean" divides by the number of rows. Gradients: (danchor, dpositive, dnegative); 0 for a distance of 0 (eps = 0). eps is
+    added to the difference, as in PyTorch; optax' triplet_margin_loss has it under the root.
 
     >>> import numpy as np, dlkernels as dk
     >>> a, p, n = np.array([[3.0, 4.0]]), np.array([[0.0, 0.0]]), np.array([[3.0, 2.0]])

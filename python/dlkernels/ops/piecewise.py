@@ -35,7 +35,7 @@ def relu(x: Any, *, out: Any = None) -> Any:
     y_needs_positive="negative_slope",
 )
 def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> Any:
-    """x where x > 0, negative_slope * x elsewhere.
+    """x where x > 0, negative_slope * x elsewhere; a slope of 0 is relu, also at -inf.
 
     The derivative at 0 is negative_slope. backward accepts ``y=`` for a positive slope. Keras' default slope is 0.3, not 0.01.
 
@@ -43,10 +43,10 @@ def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> Any:
     >>> dk.leaky_relu(np.array([-1.0, 0.5]))
     array([-0.01,  0.5 ])
     """
-    return np.where(x > 0, x, x * negative_slope)
+    return np.where(x > 0, x, np.where((x < 0) & (negative_slope == 0), 0.0, x * negative_slope))
 
 
-@map_op(ulp=0.5, grad_ulp=0.5, source="Collobert (2004)", domain=(-100, 100))
+@map_op(ulp=0.5, grad_ulp=0.5, source="Collobert (2004)", domain=(-100, 100), limits={"max_val": "at least min_val"})
 def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0, *, out: Any = None) -> Any:
     """x held between min_val and max_val.
 

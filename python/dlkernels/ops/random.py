@@ -38,16 +38,17 @@ def _philox_words(n: int, seed: int, offset: int) -> Any:
 
 
 @random_op(ulp=0.5, source="Srivastava et al. (2014); Philox: Salmon et al. (2011)")
-def dropout(x: Any, p: float = 0.5, *, seed: int, offset: int = 0, out: Any = None) -> Any:
+def dropout(x: Any, p: float = 0.5, training: bool = True, *, seed: int, offset: int = 0, out: Any = None) -> Any:
     """x / (1 - p) with probability 1 - p, else exactly 0, elementwise ("inverted" dropout).
 
     Element i is kept where u >= p, u the 24-bit uniform of Philox word i for (seed, offset). p = 0 is the identity bit for bit, p = 1
-    gives zeros. Give every call of a training run its own offset. ValueError for p outside [0, 1].
+    gives zeros; without `training` p counts as 0. Give every call of a training run its own offset. ValueError for p outside [0, 1].
 
     >>> import numpy as np, dlkernels as dk
     >>> bool((dk.dropout(np.ones(8), 0.5, seed=1) == dk.dropout.backward(np.ones(8), 0.5, seed=1)).all())
     True
     """
+    p = p if training else 0.0
     words = _philox_words(np.size(x), seed, offset).reshape(np.shape(x))
     kept = (words >> np.uint64(8)).astype(np.float64) * 2.0**-24 >= p
     return np.where(kept, x * (1.0 / (1.0 - p) if p < 1 else 0.0), 0.0)

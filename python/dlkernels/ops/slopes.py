@@ -24,7 +24,7 @@ def _over_channels(number: Any, x: Any) -> Any:
     domain=(-100, 100),
 )  # fmt: skip
 def prelu(x: Any, weight: Any = 0.25, *, out: Any = None) -> Any:
-    """x where x > 0, weight * x elsewhere.
+    """x where x > 0, weight * x elsewhere; a weight of 0 is relu, also at -inf.
 
     The derivative at 0 is weight. dweight is the sum of dy min(x, 0). Keras has one slope for each element and starts them at 0; ONNX
     broadcasts the slope from the right.
@@ -33,7 +33,8 @@ def prelu(x: Any, weight: Any = 0.25, *, out: Any = None) -> Any:
     >>> dk.prelu(np.array([-1.0, 2.0]), np.array(0.25))
     array([-0.25,  2.  ])
     """
-    return np.where(x > 0, x, _over_channels(weight, x) * x)
+    w = _over_channels(weight, x)
+    return np.where(x > 0, x, np.where((x < 0) & (w == 0), 0.0, w * x))
 
 
 @slope_op(

@@ -63,7 +63,7 @@ def _tempered(x: Any, t: float, num_iters: int | None) -> Any:
     grad_ulp=32.0,
     source="Amid, Warmuth, Anil & Koren (2019), arXiv:1906.03361",
     domain=(-10, 10),
-    limits={"t": "> 0", "num_iters": "an integer >= 0"},
+    limits={"t": "> 0", "num_iters": "an integer in [1, 1000]"},
     none={"num_iters": -1.0},
 )
 def tempered_softmax(x: Any, t: float = 1.0, axis: int = -1, *, num_iters: int | None = None, out: Any = None) -> Any:
@@ -87,7 +87,7 @@ def tempered_softmax(x: Any, t: float = 1.0, axis: int = -1, *, num_iters: int |
     label="labels",
     soft=True,
     domain={"activations": (-1.0, 1.0)},  # beyond, t2 < 1 is ill-conditioned where the support ends
-    limits={"t1": "in [0, 1]", "t2": "> 0", "label_smoothing": "in [0, 1)", "num_iters": "an integer >= 0"},
+    limits={"t1": "in [0, 1]", "t2": "> 0", "label_smoothing": "in [0, 1)", "num_iters": "an integer in [1, 1000]"},
     none={"num_iters": -1.0},
 )
 def bi_tempered_logistic_loss(
@@ -139,21 +139,66 @@ def _two_classes(first: Any, second: Any) -> Any:
     return two
 
 
-def _binary(activations: Any, labels: Any, t1: float = 1.0, t2: float = 1.0, **options: Any) -> Any:
-    rows = _two_classes(0, activations), _two_classes(1 - labels, labels)
-    return bi_tempered_logistic_loss(*rows, t1, t2, **options)
+def _as_rows(activations: Any, labels: Any) -> tuple[Any, Any]:
+    name = "bi_tempered_binary_logistic_loss"
+    for argument, a in (("activations", activations), ("labels", labels)):
+        if not (hasattr(a, "dtype") and hasattr(a, "shape")):
+            raise TypeError(f"{name}: {argument} must be an array, got {type(a).__name__}.")
+    if labels.dtype != activations.dtype:
+        raise TypeError(
+            f"{name}: labels must be {activations.dtype} as activations, got {labels.dtype}: they are probabilities. Cast them."
+        )
+    if tuple(labels.shape) != tuple(activations.shape):
+        raise ValueError(
+            f"{name}: labels must have the shape of activations, {tuple(activations.shape)}, got {tuple(labels.shape)}."
+        )
+    return _two_classes(0, activations), _two_classes(1 - labels, labels)
 
 
-def _binary_value_and_grad(activations: Any, labels: Any, t1: float = 1.0, t2: float = 1.0, **options: Any) -> Any:
-    """(loss, dactivations); options are those of the loss."""
-    rows = _two_classes(0, activations), _two_classes(1 - labels, labels)
-    value, two = bi_tempered_logistic_loss.value_and_grad(*rows, t1, t2, **options)
+def _binary(
+    activations: Any,
+    labels: Any,
+    t1: float = 1.0,
+    t2: float = 1.0,
+    *,
+    label_smoothing: float = 0.0,
+    num_iters: int | None = None,
+    reduction: str = "mean",
+) -> Any:
+    options = {"label_smoothing": label_smoothing, "num_iters": num_iters, "reduction": reduction}
+    return bi_tempered_logistic_loss(*_as_rows(activations, labels), t1, t2, **options)
+
+
+def _binary_value_and_grad(
+    activations: Any,
+    labels: Any,
+    t1: float = 1.0,
+    t2: float = 1.0,
+    *,
+    label_smoothing: float = 0.0,
+    num_iters: int | None = None,
+    reduction: str = "mean",
+) -> Any:
+    """(loss, dactivations)."""
+    options = {"label_smoothing": label_smoothing, "num_iters": num_iters, "reduction": reduction}
+    value, two = bi_tempered_logistic_loss.value_and_grad(*_as_rows(activations, labels), t1, t2, **options)
     return value, _arrays.copy(two[..., 1])
 
 
-def _binary_backward(dy: Any, activations: Any, labels: Any, t1: float = 1.0, t2: float = 1.0, **options: Any) -> Any:
-    """dactivations for an upstream gradient dy of the loss; options are those of the loss."""
-    rows = _two_classes(0, activations), _two_classes(1 - labels, labels)
+def _binary_backward(
+    dy: Any,
+    activations: Any,
+    labels: Any,
+    t1: float = 1.0,
+    t2: float = 1.0,
+    *,
+    label_smoothing: float = 0.0,
+    num_iters: int | None = None,
+    reduction: str = "mean",
+) -> Any:
+    """dactivations for an upstream gradient dy of the loss."""
+    options = {"label_smoothing": label_smoothing, "num_iters": num_iters, "reduction": reduction}
+    rows = _as_rows(activations, labels)
     return _arrays.copy(bi_tempered_logistic_loss.backward(dy, *rows, t1, t2, **options)[..., 1])
 
 
