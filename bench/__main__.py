@@ -108,7 +108,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     names = [name for name in PACKAGES if name in args.peers.split(",") or name == OURS]
-    for name in [name for name in names if not _version(PACKAGES[name])]:
+    for name in [name for name in names if name != OURS and not _version(PACKAGES[name])]:
         print(f"not installed, so not measured: {name}")
         names.remove(name)
     peers = [Peer(name) for name in names]

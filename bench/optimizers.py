@@ -30,6 +30,7 @@ def adamw(tensors: int, size: int) -> Make:
         if tensors > 1:
             return None  # torch.compile unrolls the list: minutes for 1,000 tensors
         best = torch.optim.AdamW(ps, lr=torch.tensor(1e-3), foreach=False)
+        torch.compiler.reset()
         return torch.compile(best.step)  # type: ignore[no-any-return]
 
     return make

@@ -31,7 +31,7 @@ set(_kernel_flags -O3 -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-sta
   -fno-asynchronous-unwind-tables -Wno-psabi)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # Clang: -fno-builtin would lose the memcpy that is a move
   # GCC 12 warns of uninitialized values inside its own AVX-512 header (its bug 105593), and of overflows in loops that end at n.
-  list(APPEND _kernel_flags -fno-tree-loop-distribute-patterns -Wno-maybe-uninitialized -Wno-stringop-overflow)
+  list(APPEND _kernel_flags -fno-tree-loop-distribute-patterns -Wno-maybe-uninitialized -Wno-uninitialized -Wno-stringop-overflow)
   # The kernels are vectors already. Copies of their loops for each outcome of a test that is the same for all elements, and vector
   # loops made of the copies of less than a vector, were two thirds of the object code and of the compile time (docs/decisions/0009).
   list(APPEND _kernel_flags -fno-unswitch-loops -fno-split-loops -fno-tree-vectorize --param=max-completely-peel-times=8)

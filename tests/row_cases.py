@@ -78,6 +78,8 @@ class RowCase:
         self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any
     ) -> tuple[tuple[np.ndarray, ...], dict[str, Any]]:
         """(arrays, options)."""
+        if self.op.first_axis == 1 and len(shape) == 1:  # its first dimension counts examples
+            shape = (1, *shape)
         options = dict(self.options)
         classes = int(np.prod([shape[d] for d in self.row_axes(len(shape))]))
         if self.weight:

@@ -27,7 +27,7 @@ class Isa(NamedTuple):
     packed_fma: str | None
     forbidden: str | None
     calls: set[str]  # symbols a kernel may want from elsewhere
-    inside: str = r"4treeI[fd]E(4push|5total)E"  # functions of the object itself that a kernel may call
+    inside: str = r"(4treeI[fd]E(4push|5total)E|10draw_words)"  # functions of the object itself that a kernel may call
 
 
 # `base` has no FMA unit and asks libm for the exact one; it is compiled for size. The others call what a long row calls once a block.

@@ -21,7 +21,7 @@ class Scratch {
  private:
   void* take(std::size_t bytes) {
     if (like_.view.device == Device::cpu) {
-      host_.push_back(std::make_unique<char[]>(bytes + 64));
+      host_.emplace_back(new char[bytes + 64]);
       const auto at = reinterpret_cast<std::uintptr_t>(host_.back().get());
       return reinterpret_cast<void*>((at + 63) / 64 * 64);
     }

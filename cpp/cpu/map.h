@@ -3,8 +3,8 @@
 #pragma once
 #include "../../kernels/abi.h"
 #include "../../kernels/list.h"
-#include "../../kernels/philox.h"
 #include "vec.h"
+#include "words.h"
 
 DLK_BEGIN
 
@@ -15,6 +15,7 @@ struct map_loop {
 
   const F f;
   const MapArgs a;  // a copy: what is stored to the outputs cannot change it, so its pointers stay in registers
+  mutable word_tile<V, F::random> words;
 
   // Elements before the first one at which every output is aligned to a register; -1 if there is none.
   DLK_FN std::int64_t lead() const {
@@ -35,7 +36,8 @@ struct map_loop {
       V x[F::ins];
       for (int k = 0; k < F::ins; ++k) x[k] = load<V>(from[k] + u * width);
       if constexpr (F::random) {
-        f(x, r[u], random_words<V>(a.seed, a.offset, std::uint64_t(index + u * width), iota<V>()));
+        const std::int64_t at = index + u * width;
+        f(x, r[u], words.at(a.seed, a.offset, at, a.first + a.n - at));
       } else {
         f(x, r[u]);
       }
@@ -81,7 +83,7 @@ struct map_loop {
 
 template <class F, class T>
 int map(const MapArgs& a) {
-  map_loop<F, T>{F(a.params), a}.run();
+  map_loop<F, T>{F(a.params), a, {}}.run();
   return 0;
 }
 

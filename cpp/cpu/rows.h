@@ -2,8 +2,8 @@
 // still in cache when it is read again, and a row of one block keeps its first term (an exponential, as a rule) in a buffer.
 #pragma once
 #include "../../kernels/ops/row_op.h"
-#include "../../kernels/philox.h"
 #include "canonical.h"
+#include "words.h"
 
 DLK_BEGIN
 
@@ -25,22 +25,51 @@ struct row_loop {
   std::int64_t label;                          // of this row; no_label if it has none
   S kept[Op::keeps_term ? kBlock : 1];         // its first term, for rows of one block
   tree<S> above[ops::at_least_one(Op::sums)];  // its sums, for longer rows
+  mutable word_tile<V, Op::random> words;
 
   DLK_FN row_loop(const RowArgs& args) : op(args.params), a(args) {}
 
-  // --- what belongs to n elements from column i on; n is less than the width at the row's end only
+  // --- what belongs to the elements from column i on
 
-  DLK_FN V element(const T* p, std::int64_t n) const { return n == width ? load<V>(p) : load_n<V>(p, n); }
-
-  DLK_FN X at(std::int64_t i, std::int64_t n) const {
-    X x;
-    for (int k = 0; k < Op::ins; ++k) x.in[k] = element(in[k] + i, n);
-    for (int k = 0; k < Op::columns; ++k) {
-      x.col[k] = a.column[k] == nullptr ? V(1 - k) : element(static_cast<const T*>(a.column[k]) + i, n);
+  // Where they are read: in the arrays, or, at the row's end if they do not fill a register, in tiles.
+  struct source {
+    const T* in[ops::at_least_one(Op::ins)];
+    const T* col[ops::at_least_one(Op::columns)];  // null: the op's default
+  };
+  struct tiles {
+    T in[ops::at_least_one(Op::ins)][width], col[ops::at_least_one(Op::columns)][width];
+  };
+  DLK_FN source arrays() const {
+    source s;
+    for (int k = 0; k < Op::ins; ++k) s.in[k] = in[k];
+    for (int k = 0; k < Op::columns; ++k) s.col[k] = static_cast<const T*>(a.column[k]);
+    return s;
+  }
+  DLK_FN void gather(source& s, tiles& t, std::int64_t i, std::int64_t n) const {
+    for (int k = 0; k < Op::ins; ++k) {
+      copy_n(t.in[k], s.in[k] + i, n, width);
+      s.in[k] = t.in[k];
     }
+    for (int k = 0; k < Op::columns; ++k) {
+      if (s.col[k] == nullptr) continue;
+      copy_n(t.col[k], s.col[k] + i, n, width);
+      s.col[k] = t.col[k];
+    }
+  }
+
+  // The next row, while this one is read: a row is often a page or more, at whose end the hardware stops looking ahead.
+  DLK_FN void fetch_next(std::int64_t i) const {
+    for (int k = 0; k < Op::ins; ++k) __builtin_prefetch(in[k] + a.in_step[k] + i);
+  }
+
+  // i: the column; j: its place in s
+  DLK_FN X at(const source& s, std::int64_t i, std::int64_t j) const {
+    X x;
+    for (int k = 0; k < Op::ins; ++k) x.in[k] = load<V>(s.in[k] + j);
+    for (int k = 0; k < Op::columns; ++k) x.col[k] = s.col[k] == nullptr ? V(1 - k) : load<V>(s.col[k] + j);
     if constexpr (Op::one_hot) x.hot = hot(i);
     if constexpr (Op::random) {
-      if (op.draws()) x.word = random_words<V>(a.seed, a.offset, std::uint64_t(row_index * a.cols + i), iota<V>());
+      if (op.draws()) x.word = words.at(a.seed, a.offset, row_index * a.cols + i, a.cols - i);
     }
     return x;
   }
@@ -86,7 +115,7 @@ struct row_loop {
     }
     for (; i < a.cols; i += width) {
       const std::int64_t n = a.cols - i < width ? a.cols - i : width;
-      V v = element(in[0] + i, n);
+      V v = n == width ? load<V>(in[0] + i) : load_n<V>(in[0] + i, n);
       if constexpr (Op::skips_label) v = select(hot(i) == V(1), lowest, v);
       m[0] = max(m[0], n == width ? v : keep_n(v, n, lowest));
     }
@@ -106,12 +135,21 @@ struct row_loop {
   }
 
   template <int phase>
-  DLK_FN void block(std::int64_t first, std::int64_t columns, const Row& row, S* keep, S* sum) const {
+  DLK_FN void block(std::int64_t first, std::int64_t columns, const Row& of_row, S* keep, S* sum) const {
+    const Row row = of_row;  // a copy that no store can change: its numbers stay in registers
     V acc[Op::sums][accumulators];
+    source s = arrays();
+    tiles ends;
     for (std::int64_t i = 0; i < columns; i += width) {
       const std::int64_t n = columns - i < width ? columns - i : width;
+      std::int64_t place = first + i;
+      if (n < width) {
+        gather(s, ends, place, n);
+        place = 0;
+      }
+      if (phase == 0) fetch_next(first + i);
       V t[Op::sums];
-      op.template terms<phase>(at(first + i, n), row, t);
+      op.template terms<phase>(at(s, first + i, place), row, t);
       if (keep != nullptr) store(keep + i, t[0]);
       const int k = int(i / width % accumulators);
       for (int j = 0; j < Op::sums; ++j) {
@@ -158,14 +196,22 @@ struct row_loop {
   }
 
   // r: the row's place in this call, which begins a block of rows
-  DLK_FN void write(std::int64_t r, const Row& row) const {
+  DLK_FN void write(std::int64_t r, const Row& of_row) const {
+    const Row row = of_row;  // as in block()
     S* total[ops::at_least_one(Op::column_sums)];
     for (int k = 0; k < Op::column_sums; ++k) {
       total[k] = a.column_sum[k] == nullptr ? nullptr : static_cast<S*>(a.column_sum[k]) + r / kRowBlock * a.cols;
     }
+    source s = arrays();
+    tiles ends;
     for (std::int64_t i = 0; i < a.cols; i += width) {
       const std::int64_t n = a.cols - i < width ? a.cols - i : width;
-      X x = at(i, n);
+      std::int64_t place = i;
+      if (n < width) {
+        gather(s, ends, i, n);
+        place = 0;
+      }
+      X x = at(s, i, place);
       if constexpr (Op::keeps_term) {
         if (a.cols <= kBlock) {
           x.kept = load<V>(kept + i);

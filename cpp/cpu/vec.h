@@ -103,18 +103,25 @@ DLK_FN uint_t<vec<T, N>> bits(vec<T, N> a) {
 // The native registers of this target. min and max are spelled out because GCC 12 compiles a < b ? a : b on vectors to a compare and a
 // blend; the instructions mean the same, the second operand when either is NaN.
 #if defined(__AVX512F__)
+// The forms without a mask name an undefined register in GCC's header, of which no two are the same: a minimum that is written twice would
+// be computed twice, and so would everything that follows from it.
+constexpr __mmask16 kAllLanes = 0xffff;
 DLK_FN vec<float, 16> fma(vec<float, 16> a, vec<float, 16> b, vec<float, 16> c) {
   return {_mm512_fmadd_ps(a.v, b.v, c.v)};
 }
 DLK_FN vec<double, 8> fma(vec<double, 8> a, vec<double, 8> b, vec<double, 8> c) {
   return {_mm512_fmadd_pd(a.v, b.v, c.v)};
 }
-DLK_FN vec<float, 16> sqrt(vec<float, 16> a) { return {_mm512_sqrt_ps(a.v)}; }
-DLK_FN vec<double, 8> sqrt(vec<double, 8> a) { return {_mm512_sqrt_pd(a.v)}; }
-DLK_FN vec<float, 16> min(vec<float, 16> a, vec<float, 16> b) { return {_mm512_min_ps(a.v, b.v)}; }
-DLK_FN vec<double, 8> min(vec<double, 8> a, vec<double, 8> b) { return {_mm512_min_pd(a.v, b.v)}; }
-DLK_FN vec<float, 16> max(vec<float, 16> a, vec<float, 16> b) { return {_mm512_max_ps(a.v, b.v)}; }
-DLK_FN vec<double, 8> max(vec<double, 8> a, vec<double, 8> b) { return {_mm512_max_pd(a.v, b.v)}; }
+DLK_FN vec<float, 16> sqrt(vec<float, 16> a) { return {_mm512_maskz_sqrt_ps(kAllLanes, a.v)}; }
+DLK_FN vec<double, 8> sqrt(vec<double, 8> a) { return {_mm512_maskz_sqrt_pd(__mmask8(kAllLanes), a.v)}; }
+DLK_FN vec<float, 16> min(vec<float, 16> a, vec<float, 16> b) { return {_mm512_maskz_min_ps(kAllLanes, a.v, b.v)}; }
+DLK_FN vec<double, 8> min(vec<double, 8> a, vec<double, 8> b) {
+  return {_mm512_maskz_min_pd(__mmask8(kAllLanes), a.v, b.v)};
+}
+DLK_FN vec<float, 16> max(vec<float, 16> a, vec<float, 16> b) { return {_mm512_maskz_max_ps(kAllLanes, a.v, b.v)}; }
+DLK_FN vec<double, 8> max(vec<double, 8> a, vec<double, 8> b) {
+  return {_mm512_maskz_max_pd(__mmask8(kAllLanes), a.v, b.v)};
+}
 #elif defined(__AVX2__)
 DLK_FN vec<float, 8> fma(vec<float, 8> a, vec<float, 8> b, vec<float, 8> c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 DLK_FN vec<double, 4> fma(vec<double, 4> a, vec<double, 4> b, vec<double, 4> c) {
