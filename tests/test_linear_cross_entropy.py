@@ -95,7 +95,7 @@ def test_errors(rng: np.random.Generator) -> None:
         (([[1.0]], weight, y), {}, "x must be an array, got list"),
         ((x, weight.astype("f4"), y), {}, "weight must be float64 as x, got float32"),
         ((x, weight, y), {"class_weight": np.ones(5, "f4")}, "class_weight must be float64 as x"),
-        ((x.astype("i8"), weight.astype("i8"), y), {}, "x must be float64, float32"),
+        ((x.astype("i8"), weight.astype("i8"), y), {}, "x must hold floating-point numbers, got int64"),
         ((x, weight, y.astype("f8")), {}, "target must be class ids"),
     ):
         with pytest.raises(TypeError, match=f"linear_cross_entropy: {text}"):

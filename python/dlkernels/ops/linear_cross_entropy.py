@@ -63,8 +63,8 @@ def _check(arrays: dict[str, Any], ignore_index: int) -> None:
                 raise TypeError(
                     f'{_NAME}: target must be class ids, int32 or int64, got {kind}. Cast it: .astype("int64").'
                 )
-        elif kind not in {"float64", "float32", "float16", "bfloat16"}:
-            raise TypeError(f"{_NAME}: {name} must be float64, float32, float16 or bfloat16, got {kind}.")
+        elif "float" not in kind:
+            raise TypeError(f"{_NAME}: {name} must hold floating-point numbers, got {kind}.")
         elif a.dtype != x.dtype:
             raise TypeError(f"{_NAME}: {name} must be {x.dtype} as x, got {kind}. Cast it.")
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
