@@ -6,7 +6,7 @@ from .case import MI, Case
 from .elementwise import activation, bias_gelu_dropout, call_overhead, copy, itself, swiglu
 from .losses import cross_entropy, loss
 from .norms import norm
-from .optimizers import adamw
+from .optimizers import optimizer
 
 _SIZES = (("8,192", 8192, 500), ("1 Mi", MI, 10), ("32 Mi", 32 * MI, 1))
 
@@ -58,6 +58,22 @@ CASES = [
             ("poisson_nll_loss", 3.0),
         )
     ],
-    Case("AdamW 1,000 x 4,096", adamw(1000, 4096), 28 * 1000 * 4096, "best", 2.5),
-    Case("AdamW 1 x 32 Mi", adamw(1, 32 * MI), 28 * 32 * MI, "best", 1.0),
-]
+    Case("AdamW 1,000 x 4,096", optimizer("AdamW", 1000, 4096), 28 * 1000 * 4096, "best", 2.5),
+    Case("AdamW clipped 1,000 x 4,096", optimizer("AdamW", 1000, 4096, clip=True), 32 * 1000 * 4096, "best", 4.0),
+    Case("AdamW 1 x 32 Mi", optimizer("AdamW", 1, 32 * MI), 28 * 32 * MI, "best", 1.0),
+    Case("AdamW clipped 1 x 32 Mi", optimizer("AdamW", 1, 32 * MI, clip=True), 32 * 32 * MI, "best", 1.25),
+    *[
+        Case(f"{name} 1 x 16 Mi", optimizer(name, 1, 16 * MI), bytes_each * 16 * MI, "best", 1.0)
+        for name, bytes_each in (("RMSprop", 20), ("Adagrad", 20), ("NAdam", 28), ("Lion", 20))
+    ],
+    Case(
+        "AdamW bfloat16, float32 state 1 x 16 Mi", optimizer("AdamW", 1, 16 * MI, dtype="bfloat16"), 22 * 16 * MI, "best", 1.5,
+    ),
+    Case(
+        "AdamW 8-bit state 1 x 16 Mi", optimizer("AdamW", 1, 16 * MI, ours={"state_dtype": "uint8"}), 16 * 16 * MI, "best", 1.0,
+    ),
+    Case(
+        "AdamW bfloat16 + remainder 1 x 16 Mi",
+        optimizer("AdamW", 1, 16 * MI, dtype="bfloat16", ours={"precision": "remainder"}), 26 * 16 * MI, "best", 1.0,
+    ),
+]  # fmt: skip

@@ -274,8 +274,9 @@ int dlk_update(const char* rule, dlk_dtype dtype, const dlk_update_tensor* tenso
   return guarded([&] {
     const int index = known(find_update(text(rule, "rule")), "update", rule, "");
     const Entry<UpdateArgs>& entry = cpu_target().update->entry[index];
-    if (count != entry.params)
-      check::fail_value(std::string(rule) + ": wanted " + std::to_string(entry.params) + " params a group, got " +
+    if (entry.outs > 0) check::fail_value(std::string(rule) + ": is no rule of its own.");
+    if (count != 1 + entry.params)
+      check::fail_value(std::string(rule) + ": wanted " + std::to_string(1 + entry.params) + " params a group, got " +
                         std::to_string(count) + ".");
     if (dtype < DLK_F32 || dtype > DLK_BF16)
       check::fail_type(std::string(rule) + ": dtype must be float16, bfloat16, float32 or float64.");
@@ -290,14 +291,19 @@ int dlk_update(const char* rule, dlk_dtype dtype, const dlk_update_tensor* tenso
       if (t.n < 0 || t.group < 0 || t.group >= groups)
         check::fail_value(std::string(rule) + ": tensor " + std::to_string(i) + " has a bad size or group.");
       UpdateTensor u{};
-      u.at[0] = t.param;
-      u.at[1] = const_cast<void*>(t.grad);
-      for (int k = 0; k < entry.ins; ++k) u.at[2 + k] = t.state[k];
+      u.param = t.param;
+      u.grad = const_cast<void*>(t.grad);
+      for (int k = 0; k < entry.ins; ++k) u.state[k] = t.state[k];
       u.n = t.n;
       u.group = t.group;
       list.push_back(u);
     }
-    run_update(index, static_cast<Dtype>(dtype), Device::cpu, nullptr, list, params);
+    UpdateCall call{};
+    call.index = index;
+    call.dtype = static_cast<Dtype>(dtype);
+    call.device = Device::cpu;
+    call.params = params;
+    run_update(call, list);
   });
 }
 

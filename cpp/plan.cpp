@@ -1,45 +1,183 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 
 #include "check.h"
 #include "parallel.h"
+#include "sums.h"
 #include "target.h"
 
 namespace dlk {
 namespace {
 
-constexpr std::int64_t kChunk = 16384;  // elements: 64 KB a stream in float32
-constexpr std::int64_t kGrain = 4;      // chunks claimed at once
+constexpr std::int64_t kChunk = 16384;       // elements: 64 KB a stream in float32
+constexpr std::int64_t kGrain = 4;           // chunks claimed at once
+constexpr std::int64_t kMagnitudeGrain = 8;  // blocks
+static_assert(kChunk % kBlock == 0 && kChunk % kScaled == 0);
+
+std::int64_t bytes_of(Dtype d) { return d == Dtype::f64 ? 8 : d == Dtype::f32 ? 4 : 2; }
+std::int64_t blocks_of(std::int64_t n) { return (n + kBlock - 1) / kBlock; }
+
+void* ahead(void* p, std::int64_t bytes) { return p == nullptr ? nullptr : static_cast<char*>(p) + bytes; }
+
+std::int64_t state_bytes(Kept kept, Dtype dtype) {
+  if (kept == Kept::wide) return dtype == Dtype::f64 ? 8 : 4;
+  return kept == Kept::bf16 ? 2 : 1;
+}
+
+Chunk piece_of(const UpdateTensor& t, const UpdateCall& c, int states, std::int64_t first) {
+  Chunk chunk{};
+  chunk.param = ahead(t.param, first * bytes_of(c.dtype));
+  chunk.grad = ahead(t.grad, first * bytes_of(c.dtype));
+  for (int k = 0; k < states; ++k) {
+    chunk.state[k] = ahead(t.state[k], first * state_bytes(c.kept[k], c.dtype));
+    chunk.scale[k] = t.scale[k] == nullptr ? nullptr : t.scale[k] + first / kScaled;
+  }
+  const std::int64_t master = c.precision == Precision::remainder ? 2 : c.dtype == Dtype::f64 ? 8 : 4;
+  chunk.master = ahead(t.master, first * master);
+  chunk.first = t.first + first;
+  chunk.n = static_cast<std::int32_t>(std::min(kChunk, t.n - first));
+  chunk.group = t.group;
+  return chunk;
+}
+
+// Canonical, as if the blocks were those of one array.
+double total(std::vector<double>& partial, std::size_t first, std::size_t n) {
+  double result = 0;
+  ReduceArgs a{};
+  a.n = static_cast<std::int64_t>(n);
+  a.count = 1;
+  a.in[0] = partial.data() + first;
+  a.partial = &result;
+  std::vector<std::vector<char>> memory;
+  const Workspace workspace = [&](std::size_t bytes) {
+    memory.emplace_back(bytes);
+    return static_cast<void*>(memory.back().data());
+  };
+  if (n > 0) sum_to_one("magnitude", cpu_target(), static_cast<int>(Dtype::f64), 8, a, workspace);
+  return result;
+}
+
+bool adds(const char* how) { return std::strcmp(how, "largest") != 0; }
+
+double combined(const char* how, std::vector<double>& partial, std::size_t first, std::size_t n) {
+  if (adds(how)) return total(partial, first, n);
+  double most = 0;
+  for (std::size_t i = first; i < first + n; ++i) {
+    if (!(partial[i] <= most)) most = partial[i];
+    if (std::isnan(most)) break;
+  }
+  return most;
+}
+
+// Pieces of blocks; `join`: a tensor goes on where the one before it ended.
+std::vector<double> partial_magnitudes(const char* how, Dtype dtype, Device device,
+                                       const std::vector<PlainTensor>& tensors, bool join) {
+  const Target& target = target_for(device);
+  if (target.magnitude == nullptr) check::not_on_this_target("gradient norm", target.name);
+  const Entry<MagnitudeArgs>* entry = nullptr;
+  for (int i = 0; i < target.magnitude->size; ++i) {
+    if (std::strcmp(target.magnitude->entry[i].name, how) == 0) entry = &target.magnitude->entry[i];
+  }
+  std::vector<Piece> piece;
+  std::vector<std::int64_t> begin;
+  std::int64_t at = 0;  // in the block
+  for (const PlainTensor& t : tensors) {
+    if (!join) at = 0;
+    for (std::int64_t i = 0, n; i < t.n; i += n) {
+      if (at == 0) begin.push_back(static_cast<std::int64_t>(piece.size()));
+      n = std::min(kBlock - at, t.n - i);
+      piece.push_back({static_cast<const char*>(t.x) + i * bytes_of(dtype), static_cast<std::int32_t>(n),
+                       static_cast<std::int32_t>(at % kLanes)});
+      at = (at + n) % kBlock;
+    }
+  }
+  const auto blocks = static_cast<std::int64_t>(begin.size());
+  begin.push_back(static_cast<std::int64_t>(piece.size()));
+  std::vector<double> partial(static_cast<std::size_t>(blocks));
+  const auto kernel = entry->run[static_cast<int>(dtype)];
+  parallel_for(blocks, kMagnitudeGrain, [&](std::int64_t first, std::int64_t last) {
+    kernel(MagnitudeArgs{piece.data(), begin.data() + first, last - first, partial.data() + first, nullptr});
+  });
+  return partial;
+}
 
 }  // namespace
 
-void run_update(int index, Dtype dtype, Device device, void* queue, const std::vector<UpdateTensor>& tensors,
-                const double* params) {
-  const Target& target = target_for(device);
-  const Entry<UpdateArgs>& entry = target.update->entry[index];
-  const std::int64_t stored = dtype == Dtype::f64 ? 8 : dtype == Dtype::f32 ? 4 : 2;
-  const std::int64_t state = dtype == Dtype::f64 ? 8 : 4;
+void run_update(const UpdateCall& c, const std::vector<UpdateTensor>& tensors, double* sums) {
+  const Target& target = target_for(c.device);
+  const Entry<UpdateArgs>& entry = target.update->entry[c.index];
+  const auto kernel = entry.run[static_cast<int>(c.dtype)];
+  bool stored_plainly = c.precision == Precision::plain;
+  for (int k = 0; k < entry.ins; ++k) stored_plainly = stored_plainly && c.kept[k] == Kept::wide;
+  if (kernel == nullptr || (c.device == Device::cuda && !stored_plainly)) {
+    check::not_on_this_target(entry.name, target.name);
+  }
   std::vector<Chunk> chunks;
+  std::vector<double> partial;
+  if (sums != nullptr) {
+    std::int64_t blocks = 0;
+    for (const UpdateTensor& t : tensors) blocks += blocks_of(t.n);
+    partial.resize(static_cast<std::size_t>(blocks * entry.outs));
+  }
+  double* at = partial.data();
   for (const UpdateTensor& t : tensors) {
     for (std::int64_t first = 0; first < t.n; first += kChunk) {
-      Chunk c{};
-      for (int k = 0; k < 2 + entry.ins; ++k) c.at[k] = static_cast<char*>(t.at[k]) + first * (k < 2 ? stored : state);
-      c.n = static_cast<std::int32_t>(std::min(kChunk, t.n - first));
-      c.group = t.group;
-      chunks.push_back(c);
+      chunks.push_back(piece_of(t, c, entry.ins, first));
+      for (int j = 0; sums != nullptr && j < entry.outs; ++j) {
+        chunks.back().sum[j] = at + j * blocks_of(t.n) + first / kBlock;
+      }
+    }
+    at += blocks_of(t.n) * entry.outs;
+  }
+  UpdateArgs a{};
+  a.params = c.params;
+  a.zero_grads = c.zero_grads;
+  a.precision = c.precision;
+  for (int k = 0; k < kMaxStates; ++k) a.kept[k] = c.kept[k];
+  a.seed = c.seed;
+  a.offset = c.offset;
+  a.queue = c.queue;
+  const auto count = static_cast<std::int64_t>(chunks.size());
+  const auto run = [&](std::int64_t begin, std::int64_t end) {
+    UpdateArgs part = a;
+    part.chunk = chunks.data() + begin;
+    part.chunks = end - begin;
+    return kernel(part);
+  };
+  if (count == 0) return;
+  if (c.device == Device::cuda) {
+    check::device_status(entry.name, run(0, count));
+  } else {
+    parallel_for(count, count <= kGrain ? 1 : kGrain, [&](std::int64_t begin, std::int64_t end) { run(begin, end); });
+  }
+  std::size_t first = 0;
+  for (std::size_t t = 0; sums != nullptr && t < tensors.size(); ++t) {
+    for (int j = 0; j < entry.outs; ++j) {
+      const auto blocks = static_cast<std::size_t>(blocks_of(tensors[t].n));
+      sums[t * static_cast<std::size_t>(entry.outs) + static_cast<std::size_t>(j)] = total(partial, first, blocks);
+      first += blocks;
     }
   }
-  if (chunks.empty()) return;
-  const auto kernel = entry.run[static_cast<int>(dtype)];
-  const auto count = static_cast<std::int64_t>(chunks.size());
-  if (device == Device::cuda) {
-    check::device_status(entry.name, kernel(UpdateArgs{chunks.data(), count, params, queue}));
-    return;
+}
+
+double magnitude(const char* how, Dtype dtype, Device device, const std::vector<PlainTensor>& tensors) {
+  std::vector<double> partial = partial_magnitudes(how, dtype, device, tensors, true);
+  return combined(how, partial, 0, partial.size());
+}
+
+std::vector<double> magnitude_of_each(const char* how, Dtype dtype, Device device,
+                                      const std::vector<PlainTensor>& tensors) {
+  std::vector<double> partial = partial_magnitudes(how, dtype, device, tensors, false), all;
+  std::size_t first = 0;
+  for (const PlainTensor& t : tensors) {
+    const auto blocks = static_cast<std::size_t>(blocks_of(t.n));
+    all.push_back(combined(how, partial, first, blocks));
+    first += blocks;
   }
-  parallel_for(count, count <= kGrain ? 1 : kGrain, [&](std::int64_t begin, std::int64_t end) {
-    kernel(UpdateArgs{chunks.data() + begin, end - begin, params, nullptr});
-  });
+  return all;
 }
 
 std::pair<int, int> find_overlap(std::vector<MemoryRange>& ranges) {

@@ -1,5 +1,5 @@
-// Multi-tensor updates: many tensors cut into self-contained chunks, so that one fork-join (or one launch) serves a whole optimizer
-// step, whatever the number and the sizes of the tensors.
+// Multi-tensor calls: many tensors cut into self-contained pieces, so that one fork-join (or one launch) serves a whole optimizer step,
+// whatever the number and the sizes of the tensors. Neither the cuts nor the number of threads change a bit.
 #pragma once
 #include <vector>
 
@@ -7,16 +7,42 @@
 
 namespace dlk {
 
-// One tensor of a step: parameter, gradient, state..., all contiguous and of n elements.
+// One tensor of a step: parameter, gradient, state ..., all contiguous and of n elements.
 struct UpdateTensor {
-  void* at[kMaxOperands];
+  void* param;
+  void* grad;
+  void* state[kMaxStates];
+  float* scale[kMaxStates];
+  void* master;
   std::int64_t n;
-  int group;  // row of params
+  std::int64_t first;  // index of its first element among all of the optimizer: random numbers count by it
+  int group;           // row of params
 };
 
-// index: find_update. params: the entry's number of doubles for each group.
-void run_update(int index, Dtype dtype, Device device, void* queue, const std::vector<UpdateTensor>& tensors,
-                const double* params);
+struct UpdateCall {
+  int index;  // find_update
+  Dtype dtype;
+  Device device;
+  void* queue;
+  const double* params;  // for each group: what its gradients are multiplied by, then the rule's numbers
+  bool zero_grads;
+  Precision precision;
+  Kept kept[kMaxStates];
+  std::uint64_t seed, offset;
+};
+
+// sums: receives the rule's sums of each tensor, one tensor after the other; null if it has none.
+void run_update(const UpdateCall& call, const std::vector<UpdateTensor>& tensors, double* sums = nullptr);
+
+// The sum of squares ("squares"), the sum of magnitudes ("sum") or the largest magnitude ("largest") of a list of contiguous tensors: of all
+// as if they were one, or of each.
+struct PlainTensor {
+  const void* x;
+  std::int64_t n;
+};
+double magnitude(const char* how, Dtype dtype, Device device, const std::vector<PlainTensor>& tensors);
+std::vector<double> magnitude_of_each(const char* how, Dtype dtype, Device device,
+                                      const std::vector<PlainTensor>& tensors);
 
 // A piece of memory that a step writes, and whose it is.
 struct MemoryRange {

@@ -12,9 +12,10 @@ constexpr int kDtypes = 4;
 
 constexpr int kMaxIn = 5;
 constexpr int kMaxOut = 3;
-constexpr int kMaxColumns = 2;   // operands of a row op that have one element per column: a weight, a bias
-constexpr int kMaxScalars = 6;   // operands of a row op that have one number per row
-constexpr int kMaxOperands = 6;  // of an update: parameter, gradient, up to four state tensors
+constexpr int kMaxColumns = 2;  // operands of a row op that have one element per column: a weight, a bias
+constexpr int kMaxScalars = 6;  // operands of a row op that have one number per row
+constexpr int kMaxStates = 3;   // tensors of state beside a parameter
+constexpr int kMaxSums = 2;     // of an update
 
 // The canonical order of every sum (DESIGN.md 3.2): blocks of 4,096 elements, 256 lanes a block.
 constexpr std::int64_t kBlock = 4096;
@@ -91,9 +92,28 @@ struct LabelArgs {
   void* queue;
 };
 
-// A self-contained piece of one tensor of a multi-tensor update.
+// How a tensor of state is kept: in the compute type; as bfloat16, rounded up or down at random; or as bytes with a scale for each block of
+// 256 (kernels/quantize.h), of either sign or none.
+enum class Kept : int { wide, bf16, bytes, positive_bytes };
+constexpr int kScaled = 256;
+
+// What the storage of a parameter holds of its value.
+enum class Precision : int {
+  plain,       // all of it
+  stochastic,  // bfloat16, rounded up or down at random
+  master,      // a rounded copy; the value is in Chunk::master, in the compute type
+  remainder    // bfloat16, its upper half; the lower half is in Chunk::master, 16 bits
+};
+
+// A self-contained piece of one tensor of a multi-tensor update; but for its last piece a multiple of kBlock long.
 struct Chunk {
-  void* at[kMaxOperands];
+  void* param;
+  void* grad;
+  void* state[kMaxStates];
+  float* scale[kMaxStates];  // of states in bytes
+  void* master;
+  double* sum[kMaxSums];  // out: one number for each block of 4,096; null unless the rule has sums
+  std::int64_t first;     // index of its first element among all of the call: random numbers count by it
   std::int32_t n;
   std::int32_t group;  // which row of params applies
 };
@@ -101,7 +121,26 @@ struct Chunk {
 struct UpdateArgs {
   const Chunk* chunk;
   std::int64_t chunks;
-  const double* params;  // params_per_group doubles for each group
+  const double* params;  // for each group: what its gradients are multiplied by, then the rule's numbers
+  bool zero_grads;       // gradients are 0 afterwards
+  Precision precision;
+  Kept kept[kMaxStates];
+  std::uint64_t seed, offset;  // where rounding is random
+  void* queue;
+};
+
+// The size of a whole list of tensors, in canonical order over their concatenation: block b is made of the pieces
+// [begin[b], begin[b + 1]), and partial[b] is their sum of squares or of magnitudes, or the largest magnitude, in float64.
+struct Piece {
+  const void* x;
+  std::int32_t n;
+  std::int32_t lane;  // of the block, at which it goes on
+};
+struct MagnitudeArgs {
+  const Piece* piece;
+  const std::int64_t* begin;
+  std::int64_t blocks;
+  double* partial;
   void* queue;
 };
 
@@ -170,8 +209,9 @@ struct Target {
   const Table<ReduceArgs>* reduce;
   const Table<LabelArgs>* labels;
   const Table<UpdateArgs>* update;
-  const Table<DistanceArgs>* distance;  // null: this target has none
-  const Table<RescaleArgs>* rescale;    // entries for f32, f64, f16, bf16 and uint8; null: this target has none
+  const Table<DistanceArgs>* distance;    // null: this target has none
+  const Table<MagnitudeArgs>* magnitude;  // null: this target has none
+  const Table<RescaleArgs>* rescale;      // entries for f32, f64, f16, bf16 and uint8; null: this target has none
 };
 
 }  // namespace dlk

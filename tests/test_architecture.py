@@ -114,7 +114,7 @@ def test_the_scan_sees_every_room():
         "Training",
         "Proof",
     } <= seen
-    assert {"relu", "silu", "softmax", "adamw"} <= op_names(tree)
+    assert {"relu", "silu", "softmax", "adam"} <= op_names(tree)
 
 
 def test_a_house_that_obeys_has_no_violation():

@@ -105,3 +105,38 @@ def test_errors_say_what_was_wanted():
         init.kaiming_normal((3, 3), seed=0, mode="fan_avg")
     with pytest.raises(ValueError, match="callable or one of zeros"):
         init.get("he")
+
+
+def test_constants_and_identities() -> None:
+    assert (init.constant((2, 3), value=0.5) == np.float32(0.5)).all()
+    np.testing.assert_array_equal(init.eye((2, 3)), np.eye(2, 3))
+    kernel = init.dirac((4, 2, 3, 3), groups=2)
+    x = np.random.default_rng(0).standard_normal((4, 5, 5))
+    middle = kernel[:, :, 1, 1]
+    np.testing.assert_array_equal(middle, [[1, 0], [0, 1], [1, 0], [0, 1]])
+    assert kernel.sum() == 4
+    assert x.shape[0] == 4
+    for call in (lambda: init.eye((2, 2, 2)), lambda: init.dirac((2, 2)), lambda: init.dirac((3, 2, 3), groups=2)):
+        with pytest.raises(ValueError, match=r"shape|groups"):
+            call()
+
+
+def test_truncated_normal() -> None:
+    w = init.trunc_normal((300, 300), seed=0, dtype="float64", std=0.5, mean=0.1, a=-0.9, b=1.1)
+    assert (w >= -0.9).all()
+    assert (w <= 1.1).all()
+    assert w.std() == pytest.approx(0.5 * 0.87962566103424, rel=0.01)
+    assert w.mean() == pytest.approx(0.1, abs=0.01)
+    with pytest.raises(ValueError, match="nothing falls there"):
+        init.trunc_normal((3,), seed=0, a=9.0, b=10.0)
+
+
+def test_lecun_and_orthogonal() -> None:
+    w = init.lecun_normal((128, 256), seed=0, dtype="float64")
+    assert w.std() == pytest.approx(1 / 16, rel=0.02)
+    u = init.lecun_uniform((128, 256), seed=0, dtype="float64")
+    assert np.abs(u).max() <= np.sqrt(3 / 256)
+    for shape in ((20, 50), (50, 20), (8, 2, 3, 3)):
+        q = init.orthogonal(shape, seed=1, dtype="float64", gain=2.0).reshape(shape[0], -1)
+        gram = q @ q.T if q.shape[0] <= q.shape[1] else q.T @ q
+        np.testing.assert_allclose(gram, 4 * np.eye(len(gram)), atol=1e-12)

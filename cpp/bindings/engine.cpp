@@ -13,40 +13,78 @@ namespace {
 
 std::string item(const char* list, std::size_t i) { return std::string(list) + "[" + std::to_string(i) + "]"; }
 
+Precision precision_of(const std::string& name) {
+  if (name == "stochastic") return Precision::stochastic;
+  if (name == "master") return Precision::master;
+  if (name == "remainder") return Precision::remainder;
+  return Precision::plain;
+}
+Kept kept_of(const std::string& name) {
+  if (name == "bfloat16") return Kept::bf16;
+  if (name == "bytes") return Kept::bytes;
+  if (name == "positive_bytes") return Kept::positive_bytes;
+  return Kept::wide;
+}
+Element element_of(Kept kept, Element parameter) {
+  if (kept == Kept::wide) return compute_element(parameter);
+  return kept == Kept::bf16 ? Element::bf16 : Element::u8;
+}
+
 class Engine {
  public:
-  // All parameters have one dtype and live on one device; states[k][i] belongs to params[i].
-  Engine(std::string name, const std::string& rule, const py::list& params, const std::vector<py::list>& states)
-      : name_(std::move(name)), index_(find_update(rule)) {
-    if (index_ < 0) throw py::value_error("no update rule " + rule);
-    const Entry<UpdateArgs>& entry = cpu_target().update->entry[index_];
-    columns_ = static_cast<std::size_t>(entry.params);
-    if (states.size() != static_cast<std::size_t>(entry.ins))
+  // All parameters have one dtype and live on one device; states[k][i] belongs to params[i], and so do scales[k][i] where a state is kept in
+  // bytes and masters[i] where the precision has them.
+  Engine(std::string name, const std::string& rule, const py::list& params, const std::vector<py::list>& states,
+         const std::vector<std::string>& kept, const std::vector<py::list>& scales, const std::string& precision,
+         const py::list& masters, const std::vector<std::int64_t>& first)
+      : name_(std::move(name)) {
+    call_.index = find_update(rule);
+    if (call_.index < 0) throw py::value_error("no update rule " + rule);
+    const Entry<UpdateArgs>& entry = cpu_target().update->entry[call_.index];
+    columns_ = 1 + static_cast<std::size_t>(entry.params);
+    sums_ = static_cast<std::size_t>(entry.outs);
+    if (states.size() != static_cast<std::size_t>(entry.ins) || kept.size() != states.size())
       throw py::value_error(rule + " wants " + std::to_string(entry.ins) + " state lists");
+    call_.precision = precision_of(precision);
+    for (std::size_t k = 0; k < kept.size(); ++k) call_.kept[k] = kept_of(kept[k]);
     for (std::size_t i = 0; i < params.size(); ++i) {
       const Array& p = hold(params[i], item("params", i));
       check::floating(name_.c_str(), item("params", i).c_str(), p.view);
       if (i > 0) {
-        check::same_element(name_.c_str(), item("params", i).c_str(), p.view, "params[0]", first().element);
-        check::same_device(name_.c_str(), item("params", i).c_str(), p.view, "params[0]", first());
+        check::same_element(name_.c_str(), item("params", i).c_str(), p.view, "params[0]", parameter().element);
+        check::same_device(name_.c_str(), item("params", i).c_str(), p.view, "params[0]", parameter());
       }
       UpdateTensor t{};
-      t.at[0] = p.view.data;
+      t.param = p.view.data;
       t.n = size_of(p.view);
+      t.first = first[i];
       const std::size_t at = held_.size() - 1;
       for (std::size_t k = 0; k < states.size(); ++k) {
         const std::string state = "state " + std::to_string(k) + " of " + item("params", i);
-        const Array& s = hold(states[k][i], state);
-        check::same_element(name_.c_str(), state.c_str(), s.view, "its parameter's compute type",
-                            compute_element(first().element));
-        check::same_shape(name_.c_str(), state.c_str(), s.view, item("params", i).c_str(), held_[at]->view);
-        check::same_device(name_.c_str(), state.c_str(), s.view, "params[0]", first());
-        t.at[2 + k] = s.view.data;
+        t.state[k] = beside(states[k][i], state, at, element_of(call_.kept[k], parameter().element));
+        if (call_.kept[k] < Kept::bytes) continue;
+        const Array& s = hold(scales[k][i], "scale of " + state);
+        check::same_element(name_.c_str(), what_.back().c_str(), s.view, "a scale", Element::f32);
+        if (size_of(s.view) != (t.n + kScaled - 1) / kScaled)
+          check::fail_value(name_ + ": " + what_.back() + " must have one number for each 256 elements.");
+        t.scale[k] = static_cast<float*>(s.view.data);
+      }
+      if (call_.precision == Precision::master) {
+        t.master = beside(masters[i], "master of " + item("params", i), at, compute_element(parameter().element));
+      } else if (call_.precision == Precision::remainder) {
+        const Array& m = hold(masters[i], "remainder of " + item("params", i));
+        check::same_element(name_.c_str(), what_.back().c_str(), m.view, "a remainder", Element::u8);
+        if (size_of(m.view) != 2 * t.n)
+          check::fail_value(name_ + ": " + what_.back() + " must have two bytes for each element.");
+        t.master = m.view.data;
       }
       param_at_.push_back(at);
       grad_name_.push_back(item("grads", i));
       tensors_.push_back(t);
     }
+    if (tensors_.empty()) throw py::value_error(name_ + ": no parameters");
+    call_.dtype = dtype_of(parameter().element);
+    call_.device = parameter().device;
     for (std::size_t i = 0; i < held_.size(); ++i) {
       const Extent e = extent_of(held_[i]->view);
       if (e.first != e.last) written_.push_back({e.first, e.last, static_cast<int>(i)});
@@ -72,51 +110,82 @@ class Engine {
     refuse(*first, i, *second, j);
   }
 
-  // Checks the gradients of a step (None: that parameter is left alone) and returns which parameters have one.
-  std::vector<bool> check(const py::list& grads) {
-    if (grads.size() != tensors_.size()) {
-      check::fail_value(name_ + ": wanted " + std::to_string(tensors_.size()) +
-                        " gradients, one per parameter (None to skip it), got " + std::to_string(grads.size()) + ".");
+  // Checks the gradients of a step (None: that parameter is left alone), and that they may be written where they are to become 0.
+  void check(const py::list& grads, bool zero_grads) { (void)read_gradients(grads, zero_grads); }
+
+  // The sum of squares, or what `how` says, of all gradients together.
+  double magnitude(const std::string& how, const py::list& grads) {
+    const std::vector<std::unique_ptr<Array>> lent = read_gradients(grads, false);
+    std::vector<PlainTensor> list;
+    std::int64_t elements = 0;
+    for (const auto& g : lent) {
+      if (g == nullptr) continue;
+      list.push_back({g->view.data, size_of(g->view)});
+      elements += list.back().n;
     }
-    std::vector<bool> present(tensors_.size());
+    double result = 0;
+    run_released(elements, [&] { result = dlk::magnitude(how.c_str(), call_.dtype, call_.device, list); });
+    return result;
+  }
+  // The sums of squares of each parameter's value and of each gradient: (params, grads); 0 where there is no gradient.
+  std::pair<std::vector<double>, std::vector<double>> squares_of_each(const py::list& grads) {
+    const std::vector<std::unique_ptr<Array>> lent = read_gradients(grads, false);
+    std::vector<PlainTensor> values, gradients;
+    std::int64_t elements = 0;
+    const bool master = call_.precision == Precision::master;
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      PyObject* g = PyList_GET_ITEM(grads.ptr(), static_cast<Py_ssize_t>(i));
-      if (g == Py_None) continue;
-      present[i] = true;
-      (void)read_gradient(g, i);
+      values.push_back({master ? tensors_[i].master : tensors_[i].param, lent[i] == nullptr ? 0 : tensors_[i].n});
+      gradients.push_back({lent[i] == nullptr ? nullptr : lent[i]->view.data, values.back().n});
+      elements += 2 * values.back().n;
     }
-    return present;
+    std::pair<std::vector<double>, std::vector<double>> result;
+    const Dtype wide = dtype_of(compute_element(parameter().element));
+    run_released(elements, [&] {
+      result.first = magnitude_of_each("squares", master ? wide : call_.dtype, call_.device, values);
+      result.second = magnitude_of_each("squares", call_.dtype, call_.device, gradients);
+    });
+    return result;
   }
 
-  // row[i]: which row of `values` (rows x columns) applies to parameter i. Checks again what check() did, then writes.
-  void step(const py::list& grads, const std::vector<int>& row, const std::vector<double>& values) {
+  // row[i]: which row of `values` (rows x columns) applies to parameter i. Checks again what check() did, then writes. Returns the rule's sums
+  // of each parameter, 0 where there is no gradient.
+  std::vector<double> step(const py::list& grads, const std::vector<int>& row, const std::vector<double>& values,
+                           bool zero_grads, std::uint64_t seed, std::uint64_t offset) {
     const int rows = row.empty() ? 0 : *std::max_element(row.begin(), row.end()) + 1;
-    if (grads.size() != tensors_.size() || row.size() != tensors_.size() ||
-        values.size() != static_cast<std::size_t>(rows) * columns_) {
-      throw py::value_error("step: wrong number of gradients, rows or values");
+    if (row.size() != tensors_.size() || values.size() != static_cast<std::size_t>(rows) * columns_) {
+      throw py::value_error("step: wrong number of rows or values");
     }
+    const std::vector<std::unique_ptr<Array>> lent = read_gradients(grads, zero_grads);
     std::vector<UpdateTensor> active;
-    std::vector<std::unique_ptr<Array>> lent;  // keeps foreign gradients alive during the update
+    std::vector<std::size_t> which;
     std::int64_t elements = 0;
+    UpdateCall call = call_;
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      PyObject* g = PyList_GET_ITEM(grads.ptr(), static_cast<Py_ssize_t>(i));
-      if (g == Py_None) continue;
+      if (lent[i] == nullptr) continue;
       if (row[i] < 0) throw py::index_error("step: row");
       UpdateTensor t = tensors_[i];
-      lent.push_back(read_gradient(g, i));
-      t.at[1] = lent.back()->view.data;
+      t.grad = lent[i]->view.data;
       t.group = row[i];
+      call.queue = lent[i]->view.queue;
       elements += t.n;
       active.push_back(t);
+      which.push_back(i);
     }
-    if (active.empty()) return;
-    const Device device = first().device;
-    const Dtype dtype = dtype_of(first().element);
-    run_released(elements, [&] { run_update(index_, dtype, device, lent[0]->view.queue, active, values.data()); });
+    std::vector<double> found(active.size() * sums_), sums(tensors_.size() * sums_);
+    if (active.empty()) return sums;
+    call.params = values.data();
+    call.zero_grads = zero_grads;
+    call.seed = seed;
+    call.offset = offset;
+    run_released(elements, [&] { run_update(call, active, sums_ > 0 ? found.data() : nullptr); });
+    for (std::size_t a = 0; a < which.size(); ++a) {
+      for (std::size_t j = 0; j < sums_; ++j) sums[which[a] * sums_ + j] = found[a * sums_ + j];
+    }
+    return sums;
   }
 
  private:
-  const TensorView& first() const { return held_[0]->view; }
+  const TensorView& parameter() const { return held_[0]->view; }
 
   const Array& hold(const py::object& object, const std::string& what) {
     auto a = std::make_unique<Array>();
@@ -131,7 +200,32 @@ class Engine {
     return *held_.back();
   }
 
-  std::unique_ptr<Array> read_gradient(PyObject* g, std::size_t i) const {
+  // An array of the parameter's shape and device.
+  void* beside(const py::object& object, const std::string& what, std::size_t param, Element wanted) {
+    const Array& a = hold(object, what);
+    const std::string& of = what_[param];
+    check::same_element(name_.c_str(), what.c_str(), a.view, "its parameter", wanted);
+    check::same_shape(name_.c_str(), what.c_str(), a.view, of.c_str(), held_[param]->view);
+    check::same_device(name_.c_str(), what.c_str(), a.view, of.c_str(), held_[param]->view);
+    return a.view.data;
+  }
+
+  // One for each parameter, null for None.
+  std::vector<std::unique_ptr<Array>> read_gradients(const py::list& grads, bool written) const {
+    if (grads.size() != tensors_.size()) {
+      check::fail_value(name_ + ": wanted " + std::to_string(tensors_.size()) +
+                        " gradients, one per parameter (None to skip it), got " + std::to_string(grads.size()) + ".");
+    }
+    std::vector<std::unique_ptr<Array>> all(tensors_.size());
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      PyObject* g = PyList_GET_ITEM(grads.ptr(), static_cast<Py_ssize_t>(i));
+      if (g != Py_None) all[i] = read_gradient(g, i, written);
+    }
+    if (written) refuse_shared_gradients(all);
+    return all;
+  }
+
+  std::unique_ptr<Array> read_gradient(PyObject* g, std::size_t i, bool written) const {
     auto a = std::make_unique<Array>();
     const std::string& what = grad_name_[i];
     const std::string& param = what_[param_at_[i]];
@@ -142,6 +236,7 @@ class Engine {
     check::same_device(name_.c_str(), what.c_str(), a->view, param.c_str(), p);
     if (!is_contiguous(a->view))
       check::fail_value(name_ + ": " + what + " must be contiguous. Pass numpy.ascontiguousarray of it.");
+    if (written) check::writable(name_.c_str(), what.c_str(), a->view);
     const Extent e = extent_of(a->view);
     // the last written range that begins at or before the gradient's end
     auto after = std::lower_bound(written_.begin(), written_.end(), e.last,
@@ -154,6 +249,21 @@ class Engine {
     return a;
   }
 
+  // Each may be written while another one is read.
+  void refuse_shared_gradients(const std::vector<std::unique_ptr<Array>>& all) const {
+    std::vector<MemoryRange> ranges;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (all[i] == nullptr) continue;
+      const Extent e = extent_of(all[i]->view);
+      if (e.first != e.last) ranges.push_back({e.first, e.last, static_cast<int>(i)});
+    }
+    const auto [a, b] = find_overlap(ranges);
+    if (a < 0) return;
+    check::fail_value(name_ + ": " + grad_name_[static_cast<std::size_t>(a)] + " and " +
+                      grad_name_[static_cast<std::size_t>(b)] +
+                      " share memory, so zero_grads would change one while the other is read. Set zero_grads=False.");
+  }
+
   [[noreturn]] static void refuse(const Engine& a, int i, const Engine& b, int j) {
     check::fail_value(a.name_ + ": " + a.what_[static_cast<std::size_t>(i)] + " and " +
                       b.what_[static_cast<std::size_t>(j)] +
@@ -161,8 +271,8 @@ class Engine {
   }
 
   std::string name_;
-  int index_;
-  std::size_t columns_ = 0;
+  UpdateCall call_{};
+  std::size_t columns_ = 0, sums_ = 0;
   std::vector<std::unique_ptr<Array>> held_;
   std::vector<std::string> what_, grad_name_;
   std::vector<py::object> owners_;
@@ -173,11 +283,46 @@ class Engine {
 
 }  // namespace
 
+namespace {
+
+// Of a list of arrays of one dtype that are nobody's parameters.
+double magnitude_of(const py::list& arrays, const std::string& how) {
+  std::vector<std::unique_ptr<Array>> held;
+  std::vector<PlainTensor> list;
+  std::int64_t elements = 0;
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    const std::string what = item("grads", i);
+    held.push_back(std::make_unique<Array>());
+    Array& a = *held.back();
+    read_array(a, py::object(arrays[i]).ptr(), "global_grad_norm", what.c_str());
+    check::floating("global_grad_norm", what.c_str(), a.view);
+    check::same_element("global_grad_norm", what.c_str(), a.view, "grads[0]", held[0]->view.element);
+    check::same_device("global_grad_norm", what.c_str(), a.view, "grads[0]", held[0]->view);
+    if (!is_contiguous(a.view))
+      check::fail_value("global_grad_norm: " + what + " must be contiguous. Pass numpy.ascontiguousarray of it.");
+    list.push_back({a.view.data, size_of(a.view)});
+    elements += list.back().n;
+  }
+  double result = 0;
+  if (!held.empty()) {
+    const TensorView& first = held[0]->view;
+    run_released(elements, [&] { result = magnitude(how.c_str(), dtype_of(first.element), first.device, list); });
+  }
+  return result;
+}
+
+}  // namespace
+
 void init_engine(py::module_& m) {
+  m.def("magnitude", &magnitude_of);
   py::class_<Engine>(m, "Engine")
-      .def(py::init<std::string, const std::string&, const py::list&, const std::vector<py::list>&>())
+      .def(py::init<std::string, const std::string&, const py::list&, const std::vector<py::list>&,
+                    const std::vector<std::string>&, const std::vector<py::list>&, const std::string&, const py::list&,
+                    const std::vector<std::int64_t>&>())
       .def_static("refuse_shared_memory", &Engine::refuse_shared_memory)
       .def("check", &Engine::check)
+      .def("magnitude", &Engine::magnitude)
+      .def("squares_of_each", &Engine::squares_of_each)
       .def("step", &Engine::step);
 }
 

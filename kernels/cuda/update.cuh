@@ -13,11 +13,13 @@ constexpr int kGroupsPerLaunch = 16;
 
 template <class Op>
 struct update_batch {
-  static constexpr int room = kArgumentBytes - 16 - kGroupsPerLaunch * int(sizeof(Op));
+  static constexpr int room = kArgumentBytes - 24 - kGroupsPerLaunch * (int(sizeof(Op)) + 8);
   static constexpr int capacity = room / int(sizeof(Chunk));
   Chunk chunk[capacity];  // chunk.group is an index into op
   alignas(Op) unsigned char op[kGroupsPerLaunch * sizeof(Op)];
+  double factor[kGroupsPerLaunch];
   int parts;  // thread blocks a chunk
+  bool zero_grads;
 };
 
 template <class Op, class T>
@@ -26,10 +28,12 @@ struct update_chunk {
   static constexpr int P = kPacket<T>;
   const Op& op;
   const Chunk& c;
+  const S factor;  // of the gradient
+  const bool zero_grads;
 
-  DLK_DEVICE T* w() const { return static_cast<T*>(c.at[0]); }
-  DLK_DEVICE const T* g() const { return static_cast<const T*>(c.at[1]); }
-  DLK_DEVICE S* state(int k) const { return static_cast<S*>(c.at[2 + k]); }
+  DLK_DEVICE T* w() const { return static_cast<T*>(c.param); }
+  DLK_DEVICE T* g() const { return static_cast<T*>(c.grad); }
+  DLK_DEVICE S* state(int k) const { return static_cast<S*>(c.state[k]); }
 
   DLK_DEVICE void whole(std::int64_t i) const {
     packet<T, P> x = load_packet<P>(w() + i);
@@ -40,18 +44,20 @@ struct update_chunk {
     for (int e = 0; e < P; ++e) {
       S v = to_compute(x.v[e]), one[Op::states + 1];
       for (int k = 0; k < Op::states; ++k) one[k] = s[k].v[e];
-      op(v, to_compute(d.v[e]), one);
+      op(v, to_compute(d.v[e]) * factor, one);
       x.v[e] = to_storage<T>(v);
       for (int k = 0; k < Op::states; ++k) s[k].v[e] = one[k];
     }
     store_packet(w() + i, x);
+    if (zero_grads) store_packet(g() + i, packet<T, P>{});
     for (int k = 0; k < Op::states; ++k) store_packet(state(k) + i, s[k]);
   }
   DLK_DEVICE void one(std::int64_t i) const {
     S v = to_compute(w()[i]), s[Op::states + 1];
     for (int k = 0; k < Op::states; ++k) s[k] = state(k)[i];
-    op(v, to_compute(g()[i]), s);
+    op(v, to_compute(g()[i]) * factor, s);
     w()[i] = to_storage<T>(v);
+    if (zero_grads) g()[i] = T{};
     for (int k = 0; k < Op::states; ++k) state(k)[i] = s[k];
   }
   // elements before the first packet, or -1 if the arrays do not reach a 16-byte boundary together
@@ -67,7 +73,7 @@ template <class Op, class T>
 __global__ void __launch_bounds__(kMapThreads) update_kernel(const update_batch<Op> __grid_constant__ b) {
   const Chunk& c = b.chunk[blockIdx.x / b.parts];
   const Op op = reinterpret_cast<const Op*>(b.op)[c.group];
-  const update_chunk<Op, T> u{op, c};
+  const update_chunk<Op, T> u{op, c, compute_t<T>(b.factor[c.group]), b.zero_grads};
   const std::int64_t me = std::int64_t(blockIdx.x % b.parts) * blockDim.x + threadIdx.x,
                      all = std::int64_t(b.parts) * blockDim.x;
   const std::int64_t lead = u.head(), head = lead < 0 ? 0 : lead, packets = lead < 0 ? 0 : (c.n - head) / u.P;
@@ -85,7 +91,9 @@ int slot_of(int group, const double* params, int* groups, int& used, update_batc
     if (groups[s] == group) return s;
   }
   if (used == kGroupsPerLaunch) return -1;
-  const Op op(params + std::int64_t(group) * Op::count);
+  const double* const row = params + std::int64_t(group) * (1 + Op::count);
+  const Op op(row + 1);
+  b.factor[used] = row[0];
   std::memcpy(b.op + used * sizeof(Op), &op, sizeof op);
   groups[used] = group;
   return used++;
@@ -95,6 +103,7 @@ template <class Op, class T>
 int update(const UpdateArgs& a) {
   const device d = current_device();
   update_batch<Op> b;
+  b.zero_grads = a.zero_grads;
   std::int64_t next = 0;
   while (next < a.chunks) {
     int groups[kGroupsPerLaunch], used = 0, count = 0;
@@ -118,18 +127,27 @@ int update(const UpdateArgs& a) {
   return 0;
 }
 
+template <class Op, class T>
+constexpr auto update_kernel_of() -> int (*)(const UpdateArgs&) {
+  if constexpr (Op::sums == 0) {
+    return update<Op, T>;
+  } else {
+    return nullptr;  // sums over tensors: not here yet
+  }
+}
+
 template <class L>
 struct update_table;
 template <class... Op>
 struct update_table<list<Op...>> {
-  static constexpr Entry<UpdateArgs> rows[] = {
-      {Op::name,
-       "",
-       Op::states,
-       1,
-       Op::count,
-       more_operands,
-       {update<Op, f32>, update<Op, f64>, update<Op, f16>, update<Op, bf16>}}...};
+  static constexpr Entry<UpdateArgs> rows[] = {{Op::name,
+                                                "",
+                                                Op::states,
+                                                Op::sums,
+                                                Op::count,
+                                                more_operands,
+                                                {update_kernel_of<Op, f32>(), update_kernel_of<Op, f64>(),
+                                                 update_kernel_of<Op, f16>(), update_kernel_of<Op, bf16>()}}...};
 };
 
 DLK_END

@@ -158,9 +158,122 @@ def kaiming_normal(
     return normal(shape, seed=seed, dtype=dtype, std=_kaiming_std(shape, a, mode, nonlinearity))
 
 
+def constant(
+    shape: Sequence[int],
+    *,
+    seed: Seed | None = None,  # noqa: ARG001  (one signature for all)
+    dtype: DTypeLike = "float32",
+    value: float = 0.0,
+) -> np.ndarray:
+    """`value` everywhere."""
+    return np.full(tuple(shape), value, dtype)
+
+
+def eye(
+    shape: Sequence[int],
+    *,
+    seed: Seed | None = None,  # noqa: ARG001  (one signature for all)
+    dtype: DTypeLike = "float32",
+) -> np.ndarray:
+    """The identity: a linear layer passes on what it can. Two dimensions."""
+    if len(shape) != 2:
+        raise ValueError(f"eye: shape must have 2 dimensions, got {tuple(shape)}.")
+    return np.eye(shape[0], shape[1]).astype(dtype)
+
+
+def dirac(
+    shape: Sequence[int],
+    *,
+    seed: Seed | None = None,  # noqa: ARG001  (one signature for all)
+    dtype: DTypeLike = "float32",
+    groups: int = 1,
+) -> np.ndarray:
+    """The identity of a convolution (out, in, k...): 1 in the middle of each kernel whose output is its input's channel."""
+    if not 3 <= len(shape) <= 5:
+        raise ValueError(f"dirac: shape must have 3, 4 or 5 dimensions (out, in, k...), got {tuple(shape)}.")
+    if groups < 1 or shape[0] % groups != 0:
+        raise ValueError(f"dirac: groups must divide the number of outputs, {shape[0]}, got {groups}.")
+    weight = np.zeros(tuple(shape), dtype)
+    each = shape[0] // groups
+    middle = tuple(k // 2 for k in shape[2:])
+    for group in range(groups):
+        for i in range(min(each, shape[1])):
+            weight[(group * each + i, i, *middle)] = 1
+    return weight
+
+
+def trunc_normal(
+    shape: Sequence[int],
+    *,
+    seed: Seed,
+    dtype: DTypeLike = "float32",
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+) -> np.ndarray:
+    """N(mean, std^2) within [a, b], which are absolute values as in PyTorch (JAX and Keras count them in std); drawn again where outside.
+
+    With std = 1 and +-2 the result has the standard deviation 0.8796; Keras and JAX divide by it, PyTorch and this do not.
+    """
+    if not (std > 0 and a < b):
+        raise ValueError(f"trunc_normal: wanted std > 0 and a < b, got std={std}, a={a}, b={b}.")
+    low, high = (a - mean) / std, (b - mean) / std
+    if low > 5 or high < -5:
+        raise ValueError(
+            f"trunc_normal: [{a}, {b}] is more than 5 standard deviations from the mean {mean}: nothing falls there."
+        )
+    draw = generator(seed)
+    z = draw.standard_normal(math.prod(shape))
+    while (outside := np.flatnonzero((z < low) | (z > high))).size:
+        z[outside] = draw.standard_normal(outside.size)
+    return np.clip(mean + std * z, a, b).reshape(tuple(shape)).astype(dtype)
+
+
+def lecun_uniform(shape: Sequence[int], *, seed: Seed, dtype: DTypeLike = "float32") -> np.ndarray:
+    """U(-b, b), b = sqrt(3 / fan_in). LeCun et al. 1998; for selu."""
+    bound = math.sqrt(3.0 / fans(shape)[0])
+    return uniform(shape, seed=seed, dtype=dtype, low=-bound, high=bound)
+
+
+def lecun_normal(shape: Sequence[int], *, seed: Seed, dtype: DTypeLike = "float32") -> np.ndarray:
+    """N(0, 1 / fan_in). LeCun et al. 1998; for selu."""
+    return normal(shape, seed=seed, dtype=dtype, std=math.sqrt(1.0 / fans(shape)[0]))
+
+
+def orthogonal(shape: Sequence[int], *, seed: Seed, dtype: DTypeLike = "float32", gain: float = 1.0) -> np.ndarray:
+    """A matrix (out, in * k...) with orthonormal rows, or columns if it is tall, times `gain`. Saxe et al. 2013, arXiv:1312.6120.
+
+    The QR decomposition of a Gaussian matrix, with the signs that make it uniform over all such matrices (Mezzadri 2006).
+    """
+    if len(shape) < 2:
+        raise ValueError(f"orthogonal: shape must have at least 2 dimensions, got {tuple(shape)}.")
+    rows, cols = shape[0], math.prod(shape[1:])
+    gaussian = generator(seed).standard_normal((max(rows, cols), min(rows, cols)))
+    q, r = np.linalg.qr(gaussian)
+    q = q * np.sign(np.diag(r))
+    return (gain * (q if rows >= cols else q.T)).reshape(tuple(shape)).astype(dtype)
+
+
 _BY_NAME: dict[str, Initializer] = {
     f.__name__: f
-    for f in (zeros, ones, uniform, normal, xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal)
+    for f in (
+        zeros,
+        ones,
+        constant,
+        eye,
+        dirac,
+        uniform,
+        normal,
+        trunc_normal,
+        xavier_uniform,
+        xavier_normal,
+        kaiming_uniform,
+        kaiming_normal,
+        lecun_uniform,
+        lecun_normal,
+        orthogonal,
+    )
 }
 
 

@@ -1,7 +1,6 @@
-"""What every optimizer shares: parameter groups, state, the step in one multi-tensor pass, checkpoints.
+"""What every optimizer shares: parameter groups, state, the step in one multi-tensor pass. Checkpoints are in optimizer_state.py.
 
-State is kept in the compute type (float64 for float64 parameters, float32 for all others). Whatever depends on the step count is computed
-once per step in double. A refused step changes no byte and advances no counter.
+Whatever depends on the step count is computed once per step in double. A refused step changes no byte and advances no counter.
 """
 
 from __future__ import annotations
@@ -9,19 +8,26 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ._arrays import copy, copy_into, zeros_state
+from . import optimizer_state
 from ._op import Engine
+from .optimizer_storage import Storage, check_parameter, checked, dtype_name, kept_as, master_of, new_state
 
-__all__ = ["Optimizer", "real"]
+__all__ = ["Optimizer", "StepInfo", "real"]
 
 Params = Iterable[Any]
+LearningRate = Any  # a number, or a function of the step count t = 0, 1, ...
+Numbers = dict[str, float]  # scalar state of a parameter
 
-# Options of PyTorch's optimizers that change the update: a state made with them must not be continued without them.
-_UNSUPPORTED: dict[str, Any] = {"amsgrad": False, "decoupled_weight_decay": True}
+
+class StepInfo(NamedTuple):
+    """What a step found out."""
+
+    grad_norm: float | None  # of all gradients together, unscaled and before clipping; None if nothing asked for it
+    skipped: bool  # a gradient was infinite or NaN: nothing was changed, no step was counted
 
 
 def real(op: str, name: str, value: Any, *, low: float = 0.0, high: float = math.inf) -> float:
@@ -35,47 +41,46 @@ def real(op: str, name: str, value: Any, *, low: float = 0.0, high: float = math
     return number
 
 
+def pair(op: str, name: str, value: Any) -> tuple[float, float]:
+    """Two numbers in [0, 1)."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{op}: {name} must be a pair of numbers, got {value!r}.")
+    if len(value) != 2:
+        raise ValueError(f"{op}: {name} must be a pair of numbers, got {value!r}.")
+    first, second = (real(op, f"{name}[{i}]", v, high=1.0) for i, v in enumerate(value))
+    return first, second
+
+
 class Optimizer(ABC):
     """What every rule shares: parameter groups, state, checkpoints, the step.
 
     ``params`` is a list of arrays, or a list of groups ``{"params": [...], "lr": ..., ...}`` with hyper-parameters of their own. The
-    arrays are updated in place; they must be contiguous, writable and disjoint.
+    arrays are updated in place; they must be contiguous, writable and disjoint. ``lr`` is a number, or a schedule: a function of the number
+    of steps before this one (dk.schedules). The options of `Storage` say how state and parameters are kept.
     """
 
     state_keys: ClassVar[tuple[str, ...]] = ()
     nonnegative_keys: ClassVar[frozenset[str]] = frozenset()
+    own_options: ClassVar[frozenset[str]] = frozenset()  # that PyTorch's optimizer of the same name has not
 
-    def __init__(self, params: Params, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, params: Params, defaults: Mapping[str, Any], storage: Storage) -> None:
         self.name = type(self).__name__
-        self.defaults = dict(defaults)
+        self.defaults = {**defaults, "maximize": defaults.get("maximize", False)}
+        self.storage = checked(self.name, storage)
         if not isinstance(params, Iterable):
             raise TypeError(f"{self.name}: params must be a list of arrays or of groups, got {type(params).__name__}.")
         entries = list(params)
         if not entries:
             raise ValueError(f"{self.name}: params is empty. Pass at least one array.")
         groups = entries if all(isinstance(e, Mapping) for e in entries) else [{"params": entries}]
-        self.param_groups: list[dict[str, Any]] = []
-        for group in groups:
-            if "params" not in group:
-                raise ValueError(f"{self.name}: a group has no 'params', only {sorted(group)}.")
-            unknown = set(group) - set(defaults) - {"params"}
-            if unknown:
-                raise ValueError(
-                    f"{self.name}: unknown options {sorted(unknown)}. A group takes params and {sorted(defaults)}."
-                )
-            full = {**defaults, **group, "params": list(group["params"])}
-            self._checked(full)
-            self.param_groups.append(full)
-        self._params = [p for g in self.param_groups for p in g["params"]]
-        for i, p in enumerate(self._params):
-            if not hasattr(p, "shape") or not hasattr(p, "dtype"):
-                raise TypeError(
-                    f"{self.name}: params[{i}] must be a NumPy, CuPy, PyTorch or JAX array, got {type(p).__name__}."
-                )
-        self._steps = [0] * len(self._params)
-        self._states: list[dict[str, Any]] = [
-            {key: zeros_state(p) for key in self._keys(g)} for g in self.param_groups for p in g["params"]
-        ]
+        self.param_groups: list[dict[str, Any]] = [self._full(group) for group in groups]
+        self._params: list[Any] = []
+        self._steps: list[int] = []
+        self._updates = 0  # of all: what is rounded at random is counted by it
+        self._numbers: list[Numbers] = []
+        self._states: list[dict[str, Any]] = []
+        for group in self.param_groups:
+            self._take(group)
         self._build()
 
     def __repr__(self) -> str:
@@ -91,11 +96,54 @@ class Optimizer(ABC):
         self._params = [p for g in self.param_groups for p in g["params"]]
         self._build()
 
+    # Groups.
+
+    def _full(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """The group with every option."""
+        if "params" not in group:
+            raise ValueError(f"{self.name}: a group has no 'params', only {sorted(group)}.")
+        unknown = set(group) - set(self.defaults) - {"params"}
+        if unknown:
+            raise ValueError(
+                f"{self.name}: unknown options {sorted(unknown)}. A group takes params and {sorted(self.defaults)}."
+            )
+        params = group["params"]
+        full = {**self.defaults, **group, "params": [params] if hasattr(params, "dtype") else list(params)}
+        self._checked(full)
+        return full
+
+    def _take(self, group: Mapping[str, Any]) -> None:
+        for p in group["params"]:
+            i = len(self._params)
+            if not hasattr(p, "shape") or not hasattr(p, "dtype"):
+                raise TypeError(
+                    f"{self.name}: params[{i}] must be a NumPy, CuPy, PyTorch or JAX array, got {type(p).__name__}."
+                )
+            check_parameter(self.name, i, p, self.storage)
+            self._params.append(p)
+            self._steps.append(0)
+            self._numbers.append(self._first_numbers(group))
+            self._states.append(self._new_state(p, group))
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Adds ``{"params": [...], "lr": ..., ...}``; what is refused changes nothing."""
+        full = self._full(group)
+        before = self.__dict__.copy()
+        lists = ("param_groups", "_params", "_steps", "_numbers", "_states")
+        self.__dict__.update({name: [*getattr(self, name)] for name in lists})
+        try:
+            self.param_groups.append(full)
+            self._take(full)
+            self._build()
+        except BaseException:
+            self.__dict__.update(before)
+            raise
+
     # What a rule defines.
 
     @abstractmethod
     def _check(self, group: Mapping[str, Any]) -> None:
-        """Raises unless the group's hyper-parameters are legal."""
+        """Raises unless the group's hyper-parameters are legal; lr and maximize are checked already."""
 
     def _keys(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         """State tensors of a parameter of this group."""
@@ -107,8 +155,28 @@ class Optimizer(ABC):
         """Name of the compiled update rule."""
 
     @abstractmethod
-    def _values(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
-        """The rule's hyper-parameters at a step, counted from 1."""
+    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
+        """The rule's numbers at a step, counted from 1."""
+
+    def _first_numbers(self, group: Mapping[str, Any]) -> Numbers:
+        """Scalar state before the first step."""
+        del group
+        return {}
+
+    def _next_numbers(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> Numbers:
+        """Scalar state after a step."""
+        del group, step
+        return numbers
+
+    def _fill(self, group: Mapping[str, Any], key: str) -> float:
+        """What a state tensor holds before the first step."""
+        del group, key
+        return 0.0
+
+    def lr(self, group: Mapping[str, Any], step: int) -> float:
+        """The learning rate of a step, counted from 1."""
+        rate = group["lr"]
+        return real(self.name, "lr", rate(step - 1)) if callable(rate) else float(rate)
 
     def _checked(self, group: Mapping[str, Any]) -> None:
         """Raises unless the group has every option, and all of them legal."""
@@ -118,37 +186,101 @@ class Optimizer(ABC):
         for name, default in self.defaults.items():
             if isinstance(default, bool) and not isinstance(group[name], bool):
                 raise TypeError(f"{self.name}: {name} must be True or False, got {group[name]!r}.")
+        if not callable(group["lr"]):
+            real(self.name, "lr", group["lr"])
         self._check(group)
+
+    def _new_state(self, p: Any, group: Mapping[str, Any]) -> dict[str, Any]:
+        state: dict[str, Any] = {}
+        for key in self._keys(group):
+            kept = kept_as(p, self.storage, key in self.nonnegative_keys)
+            state |= new_state(p, kept, key)
+            if fill := self._fill(group, key):
+                if kept not in {"wide", "bfloat16"}:
+                    raise ValueError(f'{self.name}: {key} begins at {fill}, which state_dtype="uint8" does not allow.')
+                state[key][...] = fill
+        return state | master_of(p, self.storage)
 
     # The step.
 
+    def _group_of(self) -> list[dict[str, Any]]:
+        return [g for g in self.param_groups for _ in g["params"]]
+
     def _build(self) -> None:
-        """One engine for each (rule, dtype, device): usually one."""
+        """One engine for each (rule, dtype, device, way of keeping state): usually one."""
         self._rules = [self._rule(g) for g in self.param_groups]
-        kinds: dict[tuple[str, str, str], list[int]] = {}
-        group_of = [g for g in self.param_groups for _ in g["params"]]
+        kinds: dict[tuple[Any, ...], list[int]] = {}
+        first, total = [], 0
+        for p in self._params:
+            first.append(total)
+            total += math.prod(p.shape)
+        group_of = self._group_of()
         for i, (p, g) in enumerate(zip(self._params, group_of, strict=True)):
-            kinds.setdefault(
-                (self._rule(g), str(getattr(p, "dtype", "")), str(getattr(p, "device", "cpu"))), []
-            ).append(i)
+            kept = tuple(kept_as(p, self.storage, key in self.nonnegative_keys) for key in self._keys(g))
+            kind = (self._rule(g), dtype_name(p), str(getattr(p, "device", "cpu")), kept, self._keys(g))
+            kinds.setdefault(kind, []).append(i)
         self._engines = []
-        for (rule, _, _), members in kinds.items():
-            keys = self._keys(group_of[members[0]])
-            states = [[self._states[i][key] for i in members] for key in keys]
-            self._engines.append((Engine(self.name, rule, [self._params[i] for i in members], states), members))
+        for (rule, _, _, kept, keys), members in kinds.items():
+            engine = self._engine(rule, keys, kept, members, [first[i] for i in members])
+            self._engines.append((engine, members))
         Engine.refuse_shared_memory([engine for engine, _ in self._engines])
 
-    def step(self, grads: Sequence[Any]) -> None:
-        """Updates every parameter in place from its gradient.
+    def _engine(self, rule: str, keys: Sequence[str], kept: Sequence[str], members: list[int], first: list[int]) -> Any:
+        of = [self._states[i] for i in members]
+        master = {"master": "master", "remainder": "remainder"}.get(self.storage["precision"])
+        return Engine(
+            self.name, rule, [self._params[i] for i in members], [[s[key] for s in of] for key in keys], list(kept),
+            [[s.get(f"{key}_scale") for s in of] for key in keys], self.storage["precision"],
+            [s[master] for s in of] if master else [], first,
+        )  # fmt: skip
+
+    def step(
+        self,
+        grads: Sequence[Any],
+        *,
+        max_norm: float | None = None,
+        grad_scale: float | None = None,
+        zero_grads: bool = False,
+    ) -> StepInfo:
+        """Updates every parameter in place from its gradient, in one pass over memory.
 
         grads: one array per parameter, in the order of ``params`` (groups one after the other), of its shape and dtype; None leaves that
-        parameter, its state and its step count alone. ValueError or TypeError before anything is written.
+        parameter, its state and its step count alone.
+        grad_scale: what the loss was multiplied by (`GradScaler`): gradients are divided by it on the way. max_norm: they are then scaled
+        by min(1, max_norm / (norm + 1e-6)), norm that of all gradients together (torch.nn.utils.clip_grad_norm_). With either, a gradient
+        that is infinite or NaN makes this step a skipped one: nothing is changed. The arrays in grads are not: they hold what they held.
+        zero_grads: they are 0 afterwards, written in the same pass (also after a skipped step).
+
+        ValueError or TypeError before anything is written.
         """
         grads = list(grads)
+        self._check_step(grads, max_norm, grad_scale, zero_grads)
+        factor, norm = 1.0 if grad_scale is None else 1.0 / float(grad_scale), None
+        if max_norm is not None or grad_scale is not None:
+            norm = self._norm(grads) * factor
+            if not math.isfinite(norm):
+                self._zero(grads if zero_grads else [])
+                return StepInfo(norm, skipped=True)
+            if max_norm is not None:
+                factor *= min(1.0, float(max_norm) / (norm + 1e-6))
+        self._run(grads, factor, zero_grads)
+        self._updates += 1
+        for i, (g, group) in enumerate(zip(grads, self._group_of(), strict=True)):
+            if g is not None:
+                self._steps[i] += 1
+                self._numbers[i] = self._next_numbers(group, self._steps[i], self._numbers[i])
+        return StepInfo(norm, skipped=False)
+
+    def _check_step(self, grads: list[Any], max_norm: Any, grad_scale: Any, zero_grads: Any) -> None:
         if len(grads) != len(self._params):
             raise ValueError(
                 f"{self.name}: wanted {len(self._params)} gradients, one per parameter (None to skip one), got {len(grads)}."
             )
+        if not isinstance(zero_grads, bool):
+            raise TypeError(f"{self.name}: zero_grads must be True or False, got {zero_grads!r}.")
+        for name, value in (("max_norm", max_norm), ("grad_scale", grad_scale)):
+            if value is not None and real(self.name, name, value) == 0:
+                raise ValueError(f"{self.name}: {name} must be > 0, got {value!r}.")
         for group, rule in zip(self.param_groups, self._rules, strict=True):
             self._checked(group)
             if self._rule(group) != rule:
@@ -156,106 +288,55 @@ class Optimizer(ABC):
                     f"{self.name}: a group's options ask for the rule {self._rule(group)!r}, but it was made for {rule!r}, "
                     "which keeps other state. Make a new optimizer."
                 )
-        if len(self._engines) > 1:  # all or nothing across engines too
-            for engine, members in self._engines:
-                engine.check([grads[i] for i in members])
+        if len(self._engines) == 1 and type(self)._run is Optimizer._run:
+            return  # the engine checks everything before it writes anything
+        for engine, members in self._engines:  # all or nothing, across engines and passes too
+            engine.check([grads[i] for i in members], zero_grads)
+
+    def _norm(self, grads: list[Any]) -> float:
+        """Of all gradients together: the root of the sum of squares, added in float64 in an order that nothing changes."""
+        return math.sqrt(sum(e.magnitude("squares", [grads[i] for i in members]) for e, members in self._engines))
+
+    @staticmethod
+    def _zero(grads: list[Any]) -> None:
+        for g in grads:
+            if g is not None:
+                g[...] = 0
+
+    def _rows(self, members: list[int], factor: float) -> tuple[list[int], list[float]]:
+        """Which row of numbers applies to each parameter, and the rows."""
+        row_of: dict[tuple[Any, ...], int] = {}
+        rows: list[int] = []
+        values: list[float] = []
         group_of = [g for g, group in enumerate(self.param_groups) for _ in group["params"]]
-        work = []
-        for engine, members in self._engines:
-            row_of: dict[tuple[int, int], int] = {}
-            rows: list[int] = []
-            values: list[float] = []
-            for i in members:
-                key = (group_of[i], self._steps[i] + 1)
-                if key not in row_of:
-                    row_of[key] = len(row_of)
-                    values.extend(self._values(self.param_groups[key[0]], key[1]))
-                rows.append(row_of[key])
-            work.append((engine, [grads[i] for i in members], rows, values))
+        for i in members:
+            step = self._steps[i] + 1
+            key = (group_of[i], step, *self._numbers[i].values())
+            if key not in row_of:
+                row_of[key] = len(row_of)
+                group = self.param_groups[group_of[i]]
+                values.append(-factor if group["maximize"] else factor)
+                values.extend(self._values(group, step, self._numbers[i]))
+            rows.append(row_of[key])
+        return rows, values
+
+    def _run(self, grads: list[Any], factor: float, zero_grads: bool) -> None:
+        work = [
+            (engine, [grads[i] for i in members], *self._rows(members, factor)) for engine, members in self._engines
+        ]
         for engine, mine, rows, values in work:
-            engine.step(mine, rows, values)
-        for i, g in enumerate(grads):
-            self._steps[i] += g is not None
+            engine.step(mine, rows, values, zero_grads, self.storage["seed"], self._updates)
 
     # Checkpoints.
 
     def state_dict(self) -> dict[str, Any]:
         """{"state": {index: {...}}, "param_groups": [...]} with PyTorch's key names; arrays are copies."""
-        state = {
-            i: {"step": float(self._steps[i]), **{k: copy(v) for k, v in s.items()}}
-            for i, s in enumerate(self._states)
-            if self._steps[i] > 0
-        }
-        groups, first = [], 0
-        for g in self.param_groups:
-            options = {k: v for k, v in g.items() if k != "params"}
-            groups.append({**options, "params": list(range(first, first + len(g["params"])))})
-            first += len(g["params"])
-        return {"state": state, "param_groups": groups}
+        return optimizer_state.saved(self)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes over the state and the hyper-parameters of ``state_dict()``, or of PyTorch's optimizer of the same name.
 
         ValueError if it belongs to other parameters or to another rule; then nothing is changed. An optimizer of NumPy parameters keeps
-        NumPy state: hand it to PyTorch with torch.from_numpy on each array.
+        NumPy state: hand it to PyTorch with torch.from_numpy on each array. A group whose lr is a schedule keeps it.
         """
-        if not {"state", "param_groups"} <= set(state_dict):
-            raise ValueError(f"{self.name}: a state has the keys 'state' and 'param_groups', got {sorted(state_dict)}.")
-        groups = list(state_dict["param_groups"])
-        sizes = [len(g["params"]) for g in self.param_groups]
-        if [len(g["params"]) for g in groups] != sizes:
-            raise ValueError(
-                f"{self.name}: the state is for groups of {[len(g['params']) for g in groups]} parameters, this optimizer has {sizes}."
-            )
-        new_groups = []
-        for mine, theirs in zip(self.param_groups, groups, strict=True):
-            missing = set(self.defaults) - set(theirs)
-            if missing:
-                raise ValueError(
-                    f"{self.name}: the state is of another optimizer: its groups have no {sorted(missing)}."
-                )
-            for option, neutral in _UNSUPPORTED.items():
-                if option not in self.defaults and theirs.get(option, neutral) != neutral:
-                    raise ValueError(
-                        f"{self.name}: the state was made with {option}={theirs[option]!r}, which this optimizer has not."
-                    )
-            new = {**mine, **{k: theirs[k] for k in self.defaults}}
-            self._checked(new)
-            new_groups.append(new)
-        group_of = [g for g in new_groups for _ in g["params"]]
-        numbers = [n for g in groups for n in g["params"]]
-        steps, states = [], []
-        for i, (number, group) in enumerate(zip(numbers, group_of, strict=True)):
-            steps.append(self._loaded_step(state_dict["state"].get(number)))
-            states.append(self._loaded(i, group, state_dict["state"].get(number)))
-        self.param_groups, self._steps, self._states = new_groups, steps, states
-        self._build()
-
-    def _loaded_step(self, theirs: Mapping[str, Any] | None) -> int:
-        if theirs is None:
-            return 0
-        if "step" not in theirs:  # PyTorch's SGD keeps none: a buffer that is there has been started
-            return int(theirs.get("momentum_buffer") is not None)
-        step = float(theirs["step"])
-        if not (step >= 0 and step.is_integer()):
-            raise ValueError(f"{self.name}: a step count in the state is {step!r}, wanted a whole number >= 0.")
-        return int(step)
-
-    def _loaded(self, i: int, group: Mapping[str, Any], theirs: Mapping[str, Any] | None) -> dict[str, Any]:
-        fresh = {key: zeros_state(self._params[i]) for key in self._keys(group)}
-        if theirs is None:
-            return fresh
-        for key, state in fresh.items():
-            if theirs.get(key) is None:
-                if key == "momentum_buffer":
-                    continue
-                raise ValueError(f"{self.name}: the state of parameter {i} has no {key!r}.")
-            if tuple(theirs[key].shape) != tuple(state.shape):
-                raise ValueError(
-                    f"{self.name}: {key!r} of parameter {i} has shape {tuple(theirs[key].shape)}, "
-                    f"the parameter {tuple(state.shape)}."
-                )
-            copy_into(state, theirs[key])
-            if key in self.nonnegative_keys and bool((state < 0).any()):
-                raise ValueError(f"{self.name}: {key!r} of parameter {i} has negative elements.")
-        return fresh
+        optimizer_state.load(self, state_dict)

@@ -81,9 +81,10 @@ typedef struct {
   int group; /* which row of params applies */
 } dlk_update_tensor;
 
-/* Multi-tensor update in one parallel region. rule: "sgd" {sign, lr, weight_decay}; "sgd_momentum" {sign, lr, weight_decay, keep, take,
- * direct, through}; "adamw" {sign, 1-beta1, 1-beta2, lr*decay, lr/(1-beta1^t), 1/sqrt(1-beta2^t), eps}. params: `count` doubles for
- * each of `groups` groups. sign is -1 to maximize. */
+/* Multi-tensor update in one parallel region. params: `count` doubles for each of `groups` groups, first what its gradients are multiplied
+ * by (1; -1 to maximize; unscaling and clipping too), then the rule's: "sgd" {lr, weight_decay}; "sgd_momentum" {lr, weight_decay, keep,
+ * take, direct, through}; "adam" {weight_decay, 1-beta1, 1-beta2, lr*decoupled_decay, lr/(1-beta1^t), 1/sqrt(1-beta2^t), eps, 0, 0}; and
+ * those of kernels/ops/optimizers.h. */
 DLK_API int dlk_update(const char* rule, dlk_dtype dtype, const dlk_update_tensor* tensors, int64_t tensor_count,
                        const double* params, int count, int groups);
 

@@ -1,0 +1,89 @@
+// State of optimizers in fewer bits.
+//
+// Bytes: a block of 256 numbers is divided by its largest one, and what is left, |r| <= 1, is one of 256 levels that lie denser near 0
+// (dynamic tree quantization: Dettmers 2015, arXiv:1511.04561; Dettmers et al. 2021, arXiv:2110.02861). Decade k = 0 .. 6 reaches from
+// 10^(k-7) to 10^(k-6) and is cut into 2^k equal parts, 2^(k+1) where no number is negative; a part stands for its middle. Two levels are
+// extra: 0, and 1, which only the largest number itself has. So the error is at most 0.45 10^(k-6) / parts, and 1e-7 below all decades; a
+// positive number does not become 0.
+//
+// bfloat16: the 16 bits that are cut off round up with probability (what they are) / 2^16, so that the mean is right, however small a step
+// is (Gupta et al. 2015, arXiv:1502.02551).
+#pragma once
+#include "lane.h"
+
+DLK_BEGIN
+
+constexpr int kDecades = 7;
+
+// The numbers that a code is made of, for decades of `first` parts and then twice as many each.
+struct levels {
+  float of[256];
+  constexpr explicit levels(bool positive) : of() {
+    const int first = positive ? 2 : 1;
+    double top = 1e-6;
+    int code = 1;
+    for (int k = 0; k < kDecades; ++k, top *= 10) {
+      const int parts = first << k;
+      for (int j = 0; j < parts; ++j) of[code++] = float(top * (0.1 + 0.9 * (j + 0.5) / parts));
+    }
+    if (positive) {
+      of[255] = 1;
+      return;
+    }
+    of[128] = 1;
+    for (int c = 129; c < 256; ++c) of[c] = -of[c - 128];
+  }
+};
+
+// The code of r, |r| <= 1 (r >= 0 if positive); NaN has that of 1, and a scale that is NaN.
+template <bool positive, class V>
+DLK_FN uint_t<V> encoded(V r) {
+  using U = uint_t<V>;
+  const V a = abs(r);
+  // of the decade: parts / (0.9 width of it), the code of its first part, its last part
+  V steep = V(1e6 / 0.9 * (positive ? 2 : 1)), first = V(positive ? 1 : 1), last = V(positive ? 1 : 0);
+  double edge = 1e-6, scale = 1e6 / 0.9 * (positive ? 2 : 1);
+  int parts = positive ? 2 : 1, code = 1;
+#pragma GCC unroll 8
+  for (int k = 1; k < kDecades; ++k) {
+    code += parts;
+    parts *= 2;
+    scale *= 0.2;
+    const auto here = a >= V(edge);
+    steep = select(here, V(scale), steep);
+    first = select(here, V(code), first);
+    last = select(here, V(parts - 1), last);
+    edge *= 10;
+  }
+  const V from = (last + V(1)) * V(1 / 9.0);
+  // the whole part of t is that of the nearest number to t - 1/2, but where that is a tie: both are as near
+  const V t = min(max(fma(a, steep, -from) - V(0.5), V(0)), last);
+  const V magic = V(0x1.8p23);
+  const U part = bits(t + magic) & U(0xffu), start = bits(first + magic) & U(0xffu);
+  U c = part + start;
+  if (positive) return select(a == V(1), U(255u), select(a > V(0), c, U(0u)));
+  c = select(a < V(1e-7), U(0u), c);
+  c = select(a == V(1), U(128u), select(r < V(0), select(c == U(0u), c, c + U(128u)), c));
+  return c;
+}
+
+// v as the upper half of a float32, the lower half cut off after `word`, 16 random bits, was added. Infinities and NaN stay.
+template <class V>
+DLK_FN V rounded_at_random(V v, uint_t<V> word) {
+  using U = uint_t<V>;
+  const U b = bits(v);
+  const auto finite = (b & U(0x7f800000u)) < U(0x7f800000u);
+  return from_bits<V>(select(finite, b + (word & U(0xffffu)), b) & U(0xffff0000u));
+}
+
+// A float32 and its two halves: the upper one rounded to the nearest, the lower one as it is. What comes back is what went in.
+DLK_FN void split(float v, std::uint16_t& upper, std::uint16_t& lower) {
+  const std::uint32_t b = v == v ? bits(v) : 0x7fc00000u;
+  upper = std::uint16_t((b + 0x8000u) >> 16);
+  lower = std::uint16_t(b);
+}
+DLK_FN float joined(std::uint16_t upper, std::uint16_t lower) {
+  return from_bits<float>(((std::uint32_t(upper) - (lower >> 15)) << 16) | lower);
+}
+
+DLK_END

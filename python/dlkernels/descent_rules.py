@@ -1,0 +1,305 @@
+"""Optimizers that follow the gradient, or divide it by what it has been: SGD, Adagrad, Adadelta, RMSprop, Rprop, ASGD."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._op import Engine
+from .optimizer import LearningRate, Numbers, Optimizer, Params, real
+from .optimizer_storage import Storage
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["ASGD", "SGD", "Adadelta", "Adagrad", "RMSprop", "Rprop"]
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum, as torch.optim.SGD.
+
+    ``g += weight_decay p;  b = momentum b + (1 - dampening) g;  p -= lr (nesterov ? g + momentum b : b)``; b starts at g, undamped.
+    Keras has the learning rate inside the buffer: the same while it is constant.
+
+    Source: Robbins & Monro (1951); Polyak (1964); Nesterov (1983).
+
+    >>> import numpy as np, dlkernels as dk
+    >>> w = np.array([1.0]); opt = dk.optim.SGD([w], lr=0.1); info = opt.step([np.array([2.0])]); w
+    array([0.8])
+    """
+
+    state_keys = ("momentum_buffer",)
+
+    def __init__(
+        self, params: Params, lr: LearningRate = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+        weight_decay: float = 0.0, nesterov: bool = False, *, maximize: bool = False, **storage: Unpack[Storage],
+    ) -> None:  # fmt: skip
+        options = {
+            "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
+            "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(params, options, storage)
+
+    def _check(self, group: Mapping[str, Any]) -> None:
+        for name in ("momentum", "dampening", "weight_decay"):
+            real(self.name, name, group[name])
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ValueError(
+                f"{self.name}: nesterov needs momentum > 0 and dampening 0, got {group['momentum']} and {group['dampening']}."
+            )
+
+    def _keys(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        return self.state_keys if group["momentum"] > 0 else ()
+
+    def _rule(self, group: Mapping[str, Any]) -> str:
+        return "sgd_momentum" if group["momentum"] > 0 else "sgd"
+
+    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
+        del numbers
+        lr, momentum, decay = self.lr(group, step), float(group["momentum"]), float(group["weight_decay"])
+        if momentum == 0:
+            return lr, decay
+        keep, take = (0.0, 1.0) if step == 1 else (momentum, 1.0 - group["dampening"])
+        direct, through = (1.0, momentum) if group["nesterov"] else (0.0, 1.0)
+        return lr, decay, keep, take, direct, through
+
+
+class Adagrad(Optimizer):
+    """Divides by the root of the sum of all squared gradients, as torch.optim.Adagrad.
+
+    ``s += g^2;  p -= lr/(1 + (t-1) lr_decay) g / (sqrt(s) + eps)``; an element whose s and eps are 0 stays (NaN in PyTorch).
+    eps_in_sqrt: ``sqrt(s + eps)``. Keras and optax: initial_accumulator_value=0.1, eps=1e-7, eps_in_sqrt=True.
+
+    Source: Duchi, Hazan & Singer (2011).
+
+    >>> import numpy as np, dlkernels as dk
+    >>> w = np.array([1.0]); opt = dk.optim.Adagrad([w], lr=0.1); info = opt.step([np.array([2.0])]); w.round(9)
+    array([0.9])
+    """
+
+    state_keys = ("sum",)
+    nonnegative_keys = frozenset({"sum"})
+    own_options = frozenset({"eps_in_sqrt"})
+
+    def __init__(
+        self, params: Params, lr: LearningRate = 1e-2, lr_decay: float = 0.0, weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0, eps: float = 1e-10, *, eps_in_sqrt: bool = False,
+        maximize: bool = False, **storage: Unpack[Storage],
+    ) -> None:  # fmt: skip
+        options = {
+            "lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay,
+            "initial_accumulator_value": initial_accumulator_value, "eps": eps, "eps_in_sqrt": eps_in_sqrt,
+            "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(params, options, storage)
+
+    def _check(self, group: Mapping[str, Any]) -> None:
+        for name in ("lr_decay", "weight_decay", "initial_accumulator_value", "eps"):
+            real(self.name, name, group[name])
+
+    def _rule(self, group: Mapping[str, Any]) -> str:
+        del group
+        return "adagrad"
+
+    def _fill(self, group: Mapping[str, Any], key: str) -> float:
+        del key
+        return float(group["initial_accumulator_value"])
+
+    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
+        del numbers
+        lr = self.lr(group, step) / (1.0 + (step - 1) * group["lr_decay"])
+        inside = bool(group["eps_in_sqrt"])
+        eps = float(group["eps"])
+        return lr, float(group["weight_decay"]), 0.0 if inside else eps, eps if inside else 0.0
+
+    def step_rows(self, index: int, rows: Any, values: Any) -> None:
+        """A step of parameter `index` whose gradient is 0 but in some rows: values[i] is that of row rows[i]. Rows given twice are summed
+        first; only the rows given are read and written. Embeddings. No weight decay, which would touch all rows.
+        """
+        group = self._group_of()[index]
+        p, total = self._params[index], self._states[index]["sum"]
+        if self.storage["precision"] != "plain" or self.storage["state_dtype"] is not None:
+            raise ValueError(f"{self.name}.step_rows: is for plain parameters with state in the compute type.")
+        if group["weight_decay"] != 0:
+            raise ValueError(f"{self.name}.step_rows: weight_decay must be 0, got {group['weight_decay']}.")
+        ids, v = np.asarray(rows), np.asarray(values)
+        if ids.ndim != 1 or ids.dtype.kind not in "iu" or v.shape != (len(ids), *p.shape[1:]) or v.dtype != p.dtype:
+            raise ValueError(
+                f"{self.name}.step_rows: wanted integer rows of shape (n,) and values of shape (n, {', '.join(map(str, p.shape[1:]))}) "
+                f"and {p.dtype}, got {ids.dtype} {ids.shape} and {v.dtype} {v.shape}."
+            )
+        if ids.size and not (ids.min() >= 0 and ids.max() < len(p)):
+            raise IndexError(f"{self.name}.step_rows: rows must be in [0, {len(p)}), got {ids.min()} to {ids.max()}.")
+        self._checked(group)
+        touched, place = np.unique(ids, return_inverse=True)
+        wide = np.zeros((len(touched), *p.shape[1:]), total.dtype)
+        np.add.at(wide, place, v)
+        part, part_sum, grad = p[touched], total[touched], wide.astype(p.dtype)
+        engine = Engine(self.name, "adagrad", [part], [[part_sum]], ["wide"], [[]], "plain", [], [0])
+        sign = -1.0 if group["maximize"] else 1.0
+        engine.step([grad], [0], [sign, *self._values(group, self._steps[index] + 1, {})], False, 0, 0)
+        p[touched], total[touched] = part, part_sum
+        self._steps[index] += 1
+
+
+class Adadelta(Optimizer):
+    """A step as long as the steps before, as torch.optim.Adadelta.
+
+    ``v += (1-rho)(g^2 - v);  d = sqrt(x + eps)/sqrt(v + eps) g;  x += (1-rho)(d^2 - x);  p -= lr d``
+
+    Source: Zeiler (2012), arXiv:1212.5701.
+    """
+
+    state_keys = ("square_avg", "acc_delta")
+    nonnegative_keys = frozenset(state_keys)
+
+    def __init__(
+        self, params: Params, lr: LearningRate = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0.0, *,
+        maximize: bool = False, **storage: Unpack[Storage],
+    ) -> None:  # fmt: skip
+        options = {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+        super().__init__(params, options, storage)
+
+    def _check(self, group: Mapping[str, Any]) -> None:
+        real(self.name, "rho", group["rho"], high=float(np.nextafter(1, 2)))
+        for name in ("eps", "weight_decay"):
+            real(self.name, name, group[name])
+
+    def _rule(self, group: Mapping[str, Any]) -> str:
+        del group
+        return "adadelta"
+
+    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
+        del numbers
+        return self.lr(group, step), float(group["weight_decay"]), 1.0 - group["rho"], float(group["eps"])
+
+
+class RMSprop(Optimizer):
+    """Divides by the root of a moving average of the squared gradient, as torch.optim.RMSprop.
+
+    ``v += (1-alpha)(g^2 - v);  u = g / (sqrt(v) + eps);  p -= lr u``, with momentum ``b = momentum b + u;  p -= lr b``. centered: v less
+    the squared average of g, held at 0 (below which PyTorch's may be rounded, and is NaN). eps_in_sqrt: ``sqrt(v + eps)``: with
+    centered=True it keeps a constant gradient from being divided by nothing. Keras: lr=1e-3, alpha=0.9, eps=1e-7 inside, and lr inside the
+    momentum buffer.
+
+    Source: Tieleman & Hinton (2012); centered: Graves (2013), arXiv:1308.0850.
+    """
+
+    state_keys = ("square_avg", "grad_avg", "momentum_buffer")
+    nonnegative_keys = frozenset({"square_avg"})
+    own_options = frozenset({"eps_in_sqrt"})
+
+    def __init__(
+        self, params: Params, lr: LearningRate = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0,
+        momentum: float = 0.0, centered: bool = False, *, eps_in_sqrt: bool = False, maximize: bool = False,
+        **storage: Unpack[Storage],
+    ) -> None:  # fmt: skip
+        options = {
+            "lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum,
+            "centered": centered, "eps_in_sqrt": eps_in_sqrt, "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(params, options, storage)
+
+    def _check(self, group: Mapping[str, Any]) -> None:
+        for name in ("alpha", "eps", "weight_decay", "momentum"):
+            real(self.name, name, group[name])
+
+    def _keys(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        wanted = (True, group["centered"], group["momentum"] > 0)
+        return tuple(key for key, is_there in zip(self.state_keys, wanted, strict=True) if is_there)
+
+    def _rule(self, group: Mapping[str, Any]) -> str:
+        return "rmsprop" + ("_centered" if group["centered"] else "") + ("_momentum" if group["momentum"] > 0 else "")
+
+    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
+        del numbers
+        eps, inside = float(group["eps"]), bool(group["eps_in_sqrt"])
+        return (
+            self.lr(group, step), float(group["weight_decay"]), 1.0 - group["alpha"], 0.0 if inside else eps,
+            eps if inside else 0.0, float(group["momentum"]),
+        )  # fmt: skip
+
+
+class Rprop(Optimizer):
+    """Resilient backpropagation, as torch.optim.Rprop: the sign of the gradient alone, for full batches.
+
+    A step size of its own for each element: times etas[1] while the gradient keeps its sign, times etas[0] where it changed, and no step
+    there; within step_sizes. It begins at lr.
+
+    Source: Riedmiller & Braun (1993).
+    """
+
+    state_keys = ("prev", "step_size")
+    nonnegative_keys = frozenset({"step_size"})
+
+    def __init__(
+        self, params: Params, lr: LearningRate = 1e-2, etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50.0), *, maximize: bool = False, **storage: Unpack[Storage],
+    ) -> None:  # fmt: skip
+        super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "maximize": maximize}, storage)
+
+    def _check(self, group: Mapping[str, Any]) -> None:
+        for name in ("etas", "step_sizes"):
+            if not isinstance(group[name], (tuple, list)) or len(group[name]) != 2:
+                raise TypeError(f"{self.name}: {name} must be a pair of numbers, got {group[name]!r}.")
+        down, up = (real(self.name, f"etas[{i}]", v) for i, v in enumerate(group["etas"]))
+        if not 0 < down < 1 < up:
+            raise ValueError(f"{self.name}: etas must be 0 < down < 1 < up, got {group['etas']!r}.")
+        least, most = (real(self.name, f"step_sizes[{i}]", v) for i, v in enumerate(group["step_sizes"]))
+        if least > most:
+            raise ValueError(f"{self.name}: step_sizes must be (least, most), got {group['step_sizes']!r}.")
+
+    def _rule(self, group: Mapping[str, Any]) -> str:
+        del group
+        return "rprop"
+
+    def _fill(self, group: Mapping[str, Any], key: str) -> float:
+        return self.lr(group, 1) if key == "step_size" else 0.0
+
+    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
+        del step, numbers
+        return (*map(float, group["etas"]), *map(float, group["step_sizes"]))
+
+
+class ASGD(Optimizer):
+    """Averaged stochastic gradient descent, as torch.optim.ASGD: the average of the parameters is the state "ax".
+
+    ``g += weight_decay p;  p -= lambd eta p;  p -= eta g;  ax += mu (p - ax)``, eta = lr / (1 + lambd lr t)^alpha and mu = 1/max(1, t - t0)
+    of the step before.
+
+    Source: Polyak & Juditsky (1992).
+    """
+
+    state_keys = ("ax",)
+
+    def __init__(
+        self, params: Params, lr: LearningRate = 1e-2, lambd: float = 1e-4, alpha: float = 0.75, t0: float = 1e6,
+        weight_decay: float = 0.0, *, maximize: bool = False, **storage: Unpack[Storage],
+    ) -> None:  # fmt: skip
+        options = {
+            "lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay, "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(params, options, storage)
+
+    def _check(self, group: Mapping[str, Any]) -> None:
+        for name in ("lambd", "alpha", "t0", "weight_decay"):
+            real(self.name, name, group[name])
+
+    def _rule(self, group: Mapping[str, Any]) -> str:
+        del group
+        return "asgd"
+
+    def _first_numbers(self, group: Mapping[str, Any]) -> Numbers:
+        return {"eta": self.lr(group, 1), "mu": 1.0}
+
+    def _next_numbers(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> Numbers:
+        del numbers
+        lr = self.lr(group, step)
+        return {"eta": lr / (1 + group["lambd"] * lr * step) ** group["alpha"], "mu": 1 / max(1.0, step - group["t0"])}
+
+    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
+        del step
+        eta = numbers["eta"]
+        return float(group["weight_decay"]), group["lambd"] * eta, eta, numbers["mu"]
