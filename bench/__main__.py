@@ -113,6 +113,7 @@ def main() -> int:
         names.remove(name)
     peers = [Peer(name) for name in names]
     rows: list[dict[str, Any]] = []
+    about = machine()
     fastest: dict[str, float] = {}
     print(f"{'case':46} {'ours':>11} {'20-80 %':>23} {'peer':>11} {'':13} {'ratio':>6} {'goal':>5}   GB/s")
     for case in wanted(args.filter):
@@ -136,9 +137,9 @@ def main() -> int:
             f"{line}  {case.bytes / ours / 1e9:5.1f}{'  MISSED' if row.get('ratio', 1e9) < case.goal else ''}",
             flush=True,
         )
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+        if args.json:  # after each row: a run that ends early has measured something
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
     return 0
 
 

@@ -55,7 +55,8 @@ def optimizer(
         if name == "Lion":
             step = _lion(torch, ps)
         else:
-            form = {"fused": True} if name in FUSED and peer == "torch" else {"foreach": True}
+            fused = name in FUSED and peer == "torch"
+            form = {"fused": True} if fused else {"foreach": peer == "torch"}  # the compiler fuses by itself
             rate = torch.tensor(1e-3) if peer == "torch.compile" else 1e-3
             step = getattr(torch.optim, name)(ps, lr=rate, **form, **options).step
 
