@@ -15,25 +15,26 @@ DLK_BEGIN
 
 constexpr int kDecades = 7;
 
-// The numbers that a code is made of, for decades of `first` parts and then twice as many each.
-struct levels {
-  float of[256];
-  constexpr explicit levels(bool positive) : of() {
-    const int first = positive ? 2 : 1;
-    double top = 1e-6;
-    int code = 1;
-    for (int k = 0; k < kDecades; ++k, top *= 10) {
-      const int parts = first << k;
-      for (int j = 0; j < parts; ++j) of[code++] = float(top * (0.1 + 0.9 * (j + 0.5) / parts));
-    }
-    if (positive) {
-      of[255] = 1;
-      return;
-    }
-    of[128] = 1;
-    for (int c = 129; c < 256; ++c) of[c] = -of[c - 128];
+// The level of a code (a whole number in V).
+template <bool positive, class V>
+DLK_FN V decoded(V code) {
+  const auto negative = code > V(positive ? 256 : 128);
+  const V c = select(negative, code - V(128), code);
+  V base = V(0), steep = V(0);
+  double top = 1e-6;
+  int parts = positive ? 2 : 1, first = 1;
+  for (int k = 0; k < kDecades; ++k) {
+    const auto here = c >= V(first);
+    steep = select(here, V(0.9 * top / parts), steep);
+    base = select(here, V(top * (0.1 + 0.9 * (0.5 - first) / parts)), base);
+    first += parts;
+    parts *= 2;
+    top *= 10;
   }
-};
+  V v = fma(c, steep, base);
+  v = select(c == V(0), V(0), select(code == V(positive ? 255 : 128), V(1), v));
+  return select(negative, -v, v);
+}
 
 // The code of r, |r| <= 1 (r >= 0 if positive); NaN has that of 1, and a scale that is NaN.
 template <bool positive, class V>
@@ -41,10 +42,9 @@ DLK_FN uint_t<V> encoded(V r) {
   using U = uint_t<V>;
   const V a = abs(r);
   // of the decade: parts / (0.9 width of it), the code of its first part, its last part
-  V steep = V(1e6 / 0.9 * (positive ? 2 : 1)), first = V(positive ? 1 : 1), last = V(positive ? 1 : 0);
+  V steep = V(1e6 / 0.9 * (positive ? 2 : 1)), first = V(1), last = V(positive ? 1 : 0);
   double edge = 1e-6, scale = 1e6 / 0.9 * (positive ? 2 : 1);
   int parts = positive ? 2 : 1, code = 1;
-#pragma GCC unroll 8
   for (int k = 1; k < kDecades; ++k) {
     code += parts;
     parts *= 2;
@@ -77,13 +77,16 @@ DLK_FN V rounded_at_random(V v, uint_t<V> word) {
 }
 
 // A float32 and its two halves: the upper one rounded to the nearest, the lower one as it is. What comes back is what went in.
-DLK_FN void split(float v, std::uint16_t& upper, std::uint16_t& lower) {
-  const std::uint32_t b = v == v ? bits(v) : 0x7fc00000u;
-  upper = std::uint16_t((b + 0x8000u) >> 16);
-  lower = std::uint16_t(b);
+template <class V>
+DLK_FN void split(V v, uint_t<V>& upper, uint_t<V>& lower) {
+  using U = uint_t<V>;
+  const U b = select(v == v, bits(v), U(0x7fc00000u));
+  upper = (b + U(0x8000u)) >> 16;
+  lower = b & U(0xffffu);
 }
-DLK_FN float joined(std::uint16_t upper, std::uint16_t lower) {
-  return from_bits<float>(((std::uint32_t(upper) - (lower >> 15)) << 16) | lower);
+template <class V>
+DLK_FN V joined(uint_t<V> upper, uint_t<V> lower) {
+  return from_bits<V>(((upper - (lower >> 15)) << 16) | lower);
 }
 
 DLK_END

@@ -73,15 +73,50 @@ DLK_TILE void write_at_random(void* to, const float* tile, std::uint64_t seed, s
 
 // --- parameters that are not what they are stored as ----------------------------------------------------------------------------
 
+// Numbers of 16 bits in lanes of 32.
+DLK_FN uint_t<lanes<f32>> halves_at(const std::uint16_t* p, int n) {
+  std::uint16_t part[lane<lanes<f32>>::size];
+  if (n < lane<lanes<f32>>::size) {
+    copy_n(part, p, n, lane<lanes<f32>>::size);
+    p = part;
+  }
+  packed_t<lanes<f32>, bf16> raw;
+  std::memcpy(&raw, p, sizeof raw);
+  return widen<lanes<f32>>(raw);
+}
+DLK_FN void put_halves(std::uint16_t* p, uint_t<lanes<f32>> v, int n) {
+  const auto raw = __builtin_convertvector(v.v, packed_t<lanes<f32>, bf16>);
+  if (n >= lane<lanes<f32>>::size) {
+    std::memcpy(p, &raw, sizeof raw);
+    return;
+  }
+  std::uint16_t part[lane<lanes<f32>>::size];
+  std::memcpy(part, &raw, sizeof raw);
+  copy_n(p, static_cast<const std::uint16_t*>(part), n, n);
+}
+
+DLK_TILE void read_halves(float* tile, const void* upper, const void* lower, int i, int n) {
+  using V = lanes<f32>;
+  for (int j = 0; j < n; j += lane<V>::size) {
+    store(tile + j, joined<V>(halves_at(static_cast<const std::uint16_t*>(upper) + i + j, n - j),
+                              halves_at(static_cast<const std::uint16_t*>(lower) + i + j, n - j)));
+  }
+}
+DLK_TILE void write_halves(void* upper, void* lower, const float* tile, int i, int n) {
+  using V = lanes<f32>;
+  for (int j = 0; j < n; j += lane<V>::size) {
+    uint_t<V> high, low;
+    split(load<V>(tile + j), high, low);
+    put_halves(static_cast<std::uint16_t*>(upper) + i + j, high, n - j);
+    put_halves(static_cast<std::uint16_t*>(lower) + i + j, low, n - j);
+  }
+}
+
 template <class S>
 DLK_FN void read_weights(S* tile, Precision precision, Dtype dtype, const Chunk& c, int i, int n) {
   if constexpr (sizeof(S) == 4) {
     if (precision == Precision::remainder) {
-      const auto* const upper = static_cast<const std::uint16_t*>(c.param) + i;
-      const auto* const lower = static_cast<const std::uint16_t*>(c.master) + i;
-      for (int j = 0; j < n; ++j) tile[j] = joined(upper[j], lower[j]);
-      for (int j = n; j % kLanes != 0; ++j) tile[j] = 0;
-      return;
+      return read_halves(tile, c.param, c.master, i, n);
     }
   }
   read_tile(tile, c.param, dtype, i, n);
@@ -90,10 +125,7 @@ template <class S>
 DLK_FN void write_weights(const S* w, const UpdateArgs& a, Dtype dtype, const Chunk& c, int i, tile_place at) {
   if constexpr (sizeof(S) == 4) {
     if (a.precision == Precision::remainder) {
-      auto* const upper = static_cast<std::uint16_t*>(c.param) + i;
-      auto* const lower = static_cast<std::uint16_t*>(c.master) + i;
-      for (int j = 0; j < at.n; ++j) split(w[j], upper[j], lower[j]);
-      return;
+      return write_halves(c.param, c.master, w, i, at.n);
     }
     if (a.precision == Precision::stochastic) return write_at_random(c.param, w, a.seed, a.offset, 0, i, at);
   }
@@ -102,33 +134,73 @@ DLK_FN void write_weights(const S* w, const UpdateArgs& a, Dtype dtype, const Ch
 
 // --- state ----------------------------------------------------------------------------------------------------------------------
 
-inline constexpr levels kLevels(false), kPositiveLevels(true);
-
+template <bool positive>
+DLK_FN void read_blocks(float* tile, const std::uint8_t* code, const float* scale, int n) {
+  using V = lanes<f32>;
+  constexpr int width = lane<V>::size;
+  for (int j = 0; j < n; j += width) {
+    const auto* const from = reinterpret_cast<const u8*>(code + j);
+    const V c = n - j < width ? load_n<V>(from, n - j) : load<V>(from);
+    store(tile + j, decoded<positive>(c) * V(scale[j / kScaled]));
+  }
+}
 DLK_TILE void read_bytes(float* tile, const void* from, const float* scale, bool positive, int i, int n) {
   const auto* const code = static_cast<const std::uint8_t*>(from) + i;
-  const float* const level = positive ? kPositiveLevels.of : kLevels.of;
-  for (int j = 0; j < n; ++j) tile[j] = level[code[j]] * scale[(i + j) / kScaled];
-  for (int j = n; j % kLanes != 0; ++j) tile[j] = 0;
+  positive ? read_blocks<true>(tile, code, scale + i / kScaled, n)
+           : read_blocks<false>(tile, code, scale + i / kScaled, n);
+}
+
+// The largest magnitude, with the sign of a number that has it: such a number is kept exactly. NaN if there is one.
+DLK_FN float largest_of(const float* x, int n) {
+  using V = lanes<f32>;
+  constexpr int width = lane<V>::size;
+  V most = V(0), spoilt = V(0);
+  for (int j = 0; j < n; j += width) {
+    V v = load<V>(x + j);
+    if (n - j < width) v = keep_n(v, n - j, V(0));
+    const V m = abs(v);
+    spoilt = select(m == m, spoilt, m);
+    most = select(m > most, m, most);
+  }
+  float m[width], s[width], size = 0;
+  store(m, most);
+  store(s, spoilt);
+  for (int k = 0; k < width; ++k) {
+    if (s[k] != s[k]) return s[k];
+    size = m[k] > size ? m[k] : size;
+  }
+  V above = V(0);
+  for (int j = 0; j < n; j += width) {
+    V v = load<V>(x + j);
+    if (n - j < width) v = keep_n(v, n - j, V(0));
+    above = select(v == V(size), V(1), above);
+  }
+  store(m, above);
+  for (int k = 0; k < width; ++k) {
+    if (m[k] != 0) return size;
+  }
+  return -size;
 }
 
 template <bool positive>
 DLK_FN void write_block(std::uint8_t* to, const float* x, float& scale, int n) {
   using V = lanes<f32>;
+  using U = uint_t<V>;
   constexpr int width = lane<V>::size;
-  // the number of largest magnitude, with its sign: it is kept exactly
-  float largest = 0;
-  for (int j = 0; j < n; ++j) {
-    const float m = abs(x[j]);
-    if (!(m <= abs(largest))) largest = x[j];
-    if (largest != largest) break;
-  }
+  typedef std::uint8_t raw __attribute__((vector_size(width)));
+  const float largest = largest_of(x, n);
   scale = largest;
   for (int j = 0; j < n; j += width) {
     const V r = largest == 0 ? V(0) : load<V>(x + j) / V(largest);
-    std::uint32_t code[width];
-    const uint_t<V> c = encoded<positive>(r);
-    std::memcpy(code, &c, sizeof code);
-    for (int k = 0; k < width && j + k < n; ++k) to[j + k] = std::uint8_t(code[k]);
+    const U c = encoded<positive>(r);
+    const raw bytes = __builtin_convertvector(c.v, raw);
+    if (n - j >= width) {
+      std::memcpy(to + j, &bytes, sizeof bytes);
+      continue;
+    }
+    std::uint8_t part[width];
+    std::memcpy(part, &bytes, sizeof bytes);
+    copy_n(to + j, static_cast<const std::uint8_t*>(part), n - j, n - j);
   }
 }
 DLK_TILE void write_bytes(void* to, const float* tile, float* scale, bool positive, int i, int n) {
