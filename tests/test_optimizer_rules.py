@@ -167,7 +167,7 @@ def test_definitions_that_pytorch_has_not(target: str, rng: np.random.Generator)
     centered = optim.RMSprop([w], lr=1e-2, centered=True, eps=1e-6, eps_in_sqrt=True)
     for _ in range(2000):
         centered.step([np.ones(1)])
-    assert np.isfinite(w).all()
+    assert -8000 < w[0] < 0  # PyTorch's goes to -5400 with eps outside
     w = np.zeros(3)
     optim.Lion([w], lr=0.5).step([np.array([2.0, -3.0, 0.0])])
     assert w.tolist() == [-0.5, 0.5, 0.0]

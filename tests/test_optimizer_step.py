@@ -159,7 +159,7 @@ def test_a_refused_step_changes_nothing(name: str, rng: np.random.Generator) -> 
     ):
         grads: list[Any] = [*good]
         grads[at] = wrong
-        with pytest.raises((TypeError, ValueError), match=r"grads\\[\\d\\]|grads"):
+        with pytest.raises((TypeError, ValueError), match=r"grads\[\d\]"):
             opt.step(grads)
         assert_unchanged(opt, params, before)
     for options in (
@@ -266,7 +266,7 @@ def test_functions_are_the_optimizers(target: str, rng: np.random.Generator) -> 
     opt = optim.NAdam([w])
     for t in range(1, 5):
         opt.step([np.ones(3)])
-        product = f.nadam_([v], [np.ones(3)], m, s, step=t, mu_product=product)
+        _, product = f.nadam_([v], [np.ones(3)], m, s, step=t, mu_product=product)
     numerics.assert_same_bits(v, w, "NAdam")
     with pytest.raises(ValueError, match="adamw_: exp_avg_sq must be a list of 1 arrays"):
         f.adamw_([w], [w.copy()], [np.zeros(3)], [], step=1)
@@ -371,3 +371,139 @@ def test_matrices_only_for_muon() -> None:
 
     optim.Muon([np.ones((4, 3))], matmul=product).step([np.ones((4, 3))])
     assert len(calls) == 15
+
+
+# --- what others found ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make", [optim.LAMB, optim.ASGD, optim.AdamW, lambda p, lr: optim.LARS(p, lr=lr), optim.Adafactor], ids=str
+)
+def test_a_schedule_that_is_refused_changes_nothing(make: Any) -> None:
+    params = [np.ones(4), np.ones(3, np.float32)]
+    opt = make(params, lr=lambda t: -1.0 if t else 0.1)
+    opt.step([np.ones(4), np.ones(3, np.float32)])
+    before = everything(opt, params)
+    with pytest.raises(ValueError, match="lr must be finite"):
+        opt.step([np.ones(4), np.ones(3, np.float32)])
+    assert_unchanged(opt, params, before)
+
+
+def test_gradients_across_engines() -> None:
+    a, b, g = np.ones(3), np.ones(3), np.ones(3)
+    opt = optim.SGD([{"params": [a], "momentum": 0.9}, {"params": [b]}], lr=0.1)
+    with pytest.raises(ValueError, match="share memory, so zero_grads"):
+        opt.step([g, g], zero_grads=True)
+    with pytest.raises(ValueError, match=r"a gradient of params\[0\] shares memory with params\[0\]"):
+        opt.step([np.ones(3), a])
+    assert (a == 1).all()
+    assert (b == 1).all()
+    opt.step([g, g])  # read only, a gradient may serve twice
+    half = np.zeros(6, np.float32)
+    opt = optim.SGD([np.ones(3), half], lr=0.1)
+    with pytest.raises(ValueError, match="shares memory"):
+        opt.step([half.view(np.float64), np.ones(6, np.float32)], zero_grads=True)
+    assert not half.any()
+
+
+def test_functions_refuse_what_only_optimizers_keep() -> None:
+    f, w = optim.functional, [np.ones(3, np.float32)]
+    state = [np.zeros(3, np.float32)], [np.zeros(3, np.float32)]
+    for options in ({"precision": "master"}, {"state_dtype": "uint8"}, {"seed": 1}):
+        with pytest.raises(TypeError, match="are for optimizers"):
+            f.adamw_(w, w, *state, step=1, **options)
+    with pytest.raises(TypeError, match="step"):
+        f.sgd_(w, w, [np.zeros(3, np.float32)], momentum=0.9)
+    bad = [np.array([1, np.nan, 1], np.float32)]
+    assert f.adamw_(w, bad, *state, step=1, grad_scale=2.0).skipped
+    info, product = f.nadam_(w, bad, *state, step=1, mu_product=0.5, max_norm=1.0)
+    assert info.skipped
+    assert product == 0.5
+    assert (w[0] == 1).all()
+
+
+@pytest.mark.torch
+def test_memory_that_moves_is_followed() -> None:
+    import torch
+
+    w = torch.nn.Parameter(torch.zeros(3))
+    opt = optim.SGD([w.detach()], lr=1.0)
+    p = opt._params[0]
+    p.data = torch.full((3,), 5.0)
+    opt.step([torch.ones(3)])
+    assert p.tolist() == [4.0] * 3
+    p.data = torch.ones(4)
+    with pytest.raises(ValueError, match="must have the shape"):
+        opt.step([torch.ones(4)])
+    grown = np.ones(3)
+    opt = optim.SGD([grown], lr=1.0)
+    grown.resize(10, refcheck=False)
+    with pytest.raises(ValueError, match="must have the shape"):
+        opt.step([np.ones(3)])
+
+
+@pytest.mark.torch
+def test_clipping_tensors() -> None:
+    import torch
+
+    g = [torch.tensor([3.0, -4.0]), torch.tensor([12.0], dtype=torch.bfloat16)]
+    assert optim.clip_grad_norm_(g, 6.5) == 13.0
+    np.testing.assert_allclose(g[0].numpy(), [1.5, -2.0], rtol=1e-6)
+    assert optim.clip_grad_norm_(g, math.inf) == pytest.approx(6.5, rel=1e-2)
+    optim.clip_grad_value_(g, 1.0)
+    assert g[0].tolist() == [1.0, -1.0]
+    with pytest.raises(TypeError, match=r"Muon: params\[0\] must be a NumPy array"):
+        optim.Muon([torch.ones(2, 2)])
+    large = [np.full(1000, 60000, np.float16)]
+    optim.clip_grad_norm_(large, 0.01)
+    np.testing.assert_allclose(large[0].astype(np.float64), 0.01 / math.sqrt(1000), rtol=1e-2)
+    fixed, free = np.ones(3), np.ones(3)
+    fixed.setflags(write=False)
+    with pytest.raises(ValueError, match="read-only"):
+        optim.clip_grad_norm_([free, fixed], 0.1)
+    assert (free == 1).all()
+
+
+def test_a_norm_beyond_float64_is_none() -> None:
+    w = [np.zeros(2)]
+    info = optim.SGD(w, lr=1.0).step([np.array([3e200, 4e200])], max_norm=1.0)
+    assert info == (pytest.approx(5e200), False)
+    np.testing.assert_allclose(w[0], [-0.6, -0.8], rtol=1e-12)
+
+
+def test_states_of_others() -> None:
+    opt = optim.AdamW([np.ones(3)])
+    opt.step([np.ones(3)])
+    saved = opt.state_dict()
+    text = json.loads(json.dumps(saved, default=lambda a: a.tolist()))
+    text["state"] = {
+        k: {n: np.array(v) if isinstance(v, list) else v for n, v in s.items()} for k, s in text["state"].items()
+    }
+    other = optim.AdamW([np.ones(3)])
+    other.load_state_dict(text)
+    assert other._steps == [1]
+    saved["param_groups"][0]["decoupled_weight_decay"] = False  # an Adam's
+    del saved["param_groups"][0]["maximize"]
+    other.load_state_dict(saved)
+    assert other.param_groups[0]["decoupled_weight_decay"] is True
+    nadam = optim.NAdam([np.ones(3)])
+    nadam.step([np.ones(3)])
+    saved = nadam.state_dict()
+    del saved["state"][0]["mu_product"]
+    with pytest.raises(ValueError, match="mu_product"):
+        optim.NAdam([np.ones(3)]).load_state_dict(saved)
+    nadam.param_groups[0]["params"].append(np.ones(2))
+    with pytest.raises(ValueError, match="a group's list of parameters has changed"):
+        nadam.step([np.ones(3)])
+    with pytest.raises(TypeError, match="params must be a list of arrays"):
+        optim.SGD(np.ones((3, 2)))
+
+
+def test_a_schedule_in_a_training_run() -> None:
+    x, y = np.random.default_rng(0).standard_normal((64, 4)).astype(np.float32), np.zeros(64, np.int64)
+    model = dk.nn.Sequential(dk.nn.Linear(4, 2, seed=0))
+    rate = dk.schedules.cosine(0.1, 8)
+    history = dk.train.fit(
+        model, (x, y), loss="cross_entropy", optimizer=lambda p: optim.AdamW(p, lr=rate), epochs=2, batch_size=16
+    )
+    assert [row["lr"] for row in history.rows] == [rate(3), rate(7)]

@@ -110,8 +110,46 @@ class Engine {
     refuse(*first, i, *second, j);
   }
 
-  // Checks the gradients of a step (None: that parameter is left alone), and that they may be written where they are to become 0.
-  void check(const py::list& grads, bool zero_grads) { (void)read_gradients(grads, zero_grads); }
+  // Checks the gradients of a step (None: that parameter is left alone), and that they may be written where they are to become 0; and
+  // across engines: no gradient is a parameter or state of another one, nor, if it is written, another gradient.
+  static void check_all(const std::vector<Engine*>& engines, const std::vector<py::list>& grads, bool zero_grads) {
+    std::vector<std::vector<std::unique_ptr<Array>>> lent;
+    for (std::size_t e = 0; e < engines.size(); ++e) lent.push_back(engines[e]->read_gradients(grads[e], zero_grads));
+    if (engines.size() == 1) return;
+    std::vector<MemoryRange> written, read;
+    std::vector<std::pair<const Engine*, std::string>> who, whose;
+    for (std::size_t e = 0; e < engines.size(); ++e) {
+      for (const MemoryRange& r : engines[e]->written_) {
+        written.push_back({r.first, r.last, static_cast<int>(who.size())});
+        who.emplace_back(engines[e], engines[e]->what_[static_cast<std::size_t>(r.owner)]);
+      }
+      for (std::size_t i = 0; i < lent[e].size(); ++i) {
+        if (lent[e][i] == nullptr) continue;
+        const Extent x = extent_of(lent[e][i]->view);
+        if (x.first == x.last) continue;
+        read.push_back({x.first, x.last, static_cast<int>(whose.size())});
+        whose.emplace_back(engines[e], "a gradient of " + engines[e]->what_[engines[e]->param_at_[i]]);
+      }
+    }
+    std::vector<MemoryRange> sorted = written;
+    std::sort(sorted.begin(), sorted.end(),
+              [](const MemoryRange& a, const MemoryRange& b) { return a.first < b.first; });
+    for (const MemoryRange& r : read) {
+      auto after = std::lower_bound(sorted.begin(), sorted.end(), r.last,
+                                    [](const MemoryRange& m, std::uintptr_t at) { return m.first < at; });
+      if (after == sorted.begin() || (after - 1)->last <= r.first) continue;
+      const auto& [engine, name] = whose[static_cast<std::size_t>(r.owner)];
+      check::fail_value(engine->name_ + ": " + name + " shares memory with " +
+                        who[static_cast<std::size_t>((after - 1)->owner)].second +
+                        ". A gradient must be an array of its own.");
+    }
+    if (!zero_grads) return;
+    const auto [a, b] = find_overlap(read);
+    if (a < 0) return;
+    check::fail_value(engines[0]->name_ + ": " + whose[static_cast<std::size_t>(a)].second + " and " +
+                      whose[static_cast<std::size_t>(b)].second +
+                      " share memory, so zero_grads would change one while the other is read. Set zero_grads=False.");
+  }
 
   // The sum of squares, or what `how` says, of all gradients together.
   double magnitude(const std::string& how, const py::list& grads) {
@@ -211,7 +249,8 @@ class Engine {
   }
 
   // One for each parameter, null for None.
-  std::vector<std::unique_ptr<Array>> read_gradients(const py::list& grads, bool written) const {
+  std::vector<std::unique_ptr<Array>> read_gradients(const py::list& grads, bool written) {
+    follow();
     if (grads.size() != tensors_.size()) {
       check::fail_value(name_ + ": wanted " + std::to_string(tensors_.size()) +
                         " gradients, one per parameter (None to skip it), got " + std::to_string(grads.size()) + ".");
@@ -247,6 +286,34 @@ class Engine {
                         ". A gradient must be an array of its own.");
     }
     return a;
+  }
+
+  // A parameter whose memory has been replaced (torch: p.data = other) is followed there; one that has changed otherwise is refused.
+  void follow() {
+    bool moved = false;
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      const std::size_t at = param_at_[i];
+      Array now;
+      read_array(now, owners_[at].ptr(), name_.c_str(), what_[at].c_str());
+      TensorView& held = held_[at]->view;
+      if (now.view.data == held.data && size_of(now.view) == tensors_[i].n && !now.view.readonly) continue;
+      check::writable(name_.c_str(), what_[at].c_str(), now.view);
+      check::same_element(name_.c_str(), what_[at].c_str(), now.view, "the optimizer", held.element);
+      check::same_shape(name_.c_str(), what_[at].c_str(), now.view, "what the optimizer was made for", held);
+      check::same_device(name_.c_str(), what_[at].c_str(), now.view, "the optimizer", held);
+      if (!is_contiguous(now.view)) check::fail_value(name_ + ": " + what_[at] + " must be contiguous.");
+      tensors_[i].param = now.view.data;
+      *held_[at] = std::move(now);
+      moved = true;
+    }
+    if (!moved) return;
+    written_.clear();
+    for (std::size_t i = 0; i < held_.size(); ++i) {
+      const Extent e = extent_of(held_[i]->view);
+      if (e.first != e.last) written_.push_back({e.first, e.last, static_cast<int>(i)});
+    }
+    const auto [a, b] = find_overlap(written_);
+    if (a >= 0) refuse(*this, a, *this, b);
   }
 
   // Each may be written while another one is read.
@@ -313,14 +380,60 @@ double magnitude_of(const py::list& arrays, const std::string& how) {
 
 }  // namespace
 
+namespace {
+
+// A rule that looks at the arrays alone, over a list of arrays of one dtype, in place.
+void apply_to(const std::string& op, const std::string& rule, const py::list& arrays, std::vector<double> values) {
+  std::vector<std::unique_ptr<Array>> held;
+  std::vector<UpdateTensor> list;
+  std::vector<MemoryRange> ranges;
+  std::int64_t elements = 0;
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    const std::string what = item("grads", i);
+    held.push_back(std::make_unique<Array>());
+    Array& a = *held.back();
+    read_array(a, py::object(arrays[i]).ptr(), op.c_str(), what.c_str());
+    check::floating(op.c_str(), what.c_str(), a.view);
+    check::writable(op.c_str(), what.c_str(), a.view);
+    check::same_element(op.c_str(), what.c_str(), a.view, "grads[0]", held[0]->view.element);
+    check::same_device(op.c_str(), what.c_str(), a.view, "grads[0]", held[0]->view);
+    if (!is_contiguous(a.view))
+      check::fail_value(op + ": " + what + " must be contiguous. Pass numpy.ascontiguousarray of it.");
+    const Extent e = extent_of(a.view);
+    if (e.first != e.last) ranges.push_back({e.first, e.last, static_cast<int>(i)});
+    UpdateTensor t{};
+    t.param = t.grad = a.view.data;
+    t.n = size_of(a.view);
+    elements += t.n;
+    list.push_back(t);
+  }
+  const auto [first, second] = find_overlap(ranges);
+  if (first >= 0) {
+    check::fail_value(op + ": " + item("grads", static_cast<std::size_t>(first)) + " and " +
+                      item("grads", static_cast<std::size_t>(second)) + " share memory.");
+  }
+  if (held.empty()) return;
+  values.insert(values.begin(), 1.0);
+  UpdateCall call{};
+  call.index = find_update(rule);
+  call.dtype = dtype_of(held[0]->view.element);
+  call.device = held[0]->view.device;
+  call.queue = held[0]->view.queue;
+  call.params = values.data();
+  run_released(elements, [&] { run_update(call, list); });
+}
+
+}  // namespace
+
 void init_engine(py::module_& m) {
+  m.def("apply_to", &apply_to);
   m.def("magnitude", &magnitude_of);
   py::class_<Engine>(m, "Engine")
       .def(py::init<std::string, const std::string&, const py::list&, const std::vector<py::list>&,
                     const std::vector<std::string>&, const std::vector<py::list>&, const std::string&, const py::list&,
                     const std::vector<std::int64_t>&>())
       .def_static("refuse_shared_memory", &Engine::refuse_shared_memory)
-      .def("check", &Engine::check)
+      .def_static("check_all", &Engine::check_all)
       .def("magnitude", &Engine::magnitude)
       .def("squares_of_each", &Engine::squares_of_each)
       .def("step", &Engine::step);

@@ -1,9 +1,9 @@
 // The ways in which an optimizer's numbers are stored, between memory and a tile of the compute type. Out of line: all rules share them.
 #pragma once
 #include "../../kernels/abi.h"
-#include "../../kernels/philox.h"
 #include "../../kernels/quantize.h"
 #include "canonical.h"
+#include "words.h"
 
 DLK_BEGIN
 
@@ -53,20 +53,32 @@ DLK_TILE void write_tile(void* to, const float* tile, Dtype dtype, int i, int n)
 }
 DLK_TILE void write_tile(void* to, const double* tile, Dtype, int i, int n) { narrowed<f64>(to, tile, i, n); }
 
-// bfloat16, rounded at random. `stream`: numbers of their own for the parameter (0) and for each state.
-DLK_TILE void write_at_random(void* to, const float* tile, std::uint64_t seed, std::uint64_t offset, int stream, int i,
-                              tile_place at) {
+// Random words of the elements of a tile. `stream`: numbers of their own for the parameter (0) and for each state.
+struct tile_words {
+  alignas(64) std::uint32_t word[kTile + 4 * DLK_VECTOR_BYTES / 4 + 4];
+  int skip;
+
+  DLK_FN tile_words(const UpdateArgs& a, int stream, tile_place at)
+      : skip(draw_words(word, a.seed, a.offset * (1 + kMaxStates) + std::uint64_t(stream), std::uint64_t(at.first),
+                        at.n)) {}
+  DLK_FN uint_t<lanes<f32>> at(int j) const {
+    uint_t<lanes<f32>> r;
+    std::memcpy(&r, word + skip + j, sizeof r);
+    return r;
+  }
+};
+
+// bfloat16, rounded at random.
+DLK_TILE void write_at_random(void* to, const float* tile, const UpdateArgs& a, int stream, int i, tile_place at) {
   using V = lanes<f32>;
   bf16* const p = static_cast<bf16*>(to) + i;
+  const tile_words words(a, stream, at);
   for (int j = 0; j < at.n; j += lane<V>::size) {
-    const int n = at.n - j < lane<V>::size ? at.n - j : lane<V>::size;
-    const uint_t<V> word = random_words<V>(seed, offset * (1 + kMaxStates) + std::uint64_t(stream),
-                                           std::uint64_t(at.first + j), iota<V>());
-    const V v = rounded_at_random(load<V>(tile + j), word >> 16);
-    if (n == lane<V>::size) {
+    const V v = rounded_at_random(load<V>(tile + j), words.at(j) >> 16);
+    if (at.n - j >= lane<V>::size) {
       store(p + j, v);
     } else {
-      store_n(p + j, v, n);
+      store_n(p + j, v, at.n - j);
     }
   }
 }
@@ -127,7 +139,7 @@ DLK_FN void write_weights(const S* w, const UpdateArgs& a, Dtype dtype, const Ch
     if (a.precision == Precision::remainder) {
       return write_halves(c.param, c.master, w, i, at.n);
     }
-    if (a.precision == Precision::stochastic) return write_at_random(c.param, w, a.seed, a.offset, 0, i, at);
+    if (a.precision == Precision::stochastic) return write_at_random(c.param, w, a, 0, i, at);
   }
   write_tile(c.param, w, dtype, i, at.n);
 }
@@ -183,7 +195,7 @@ DLK_FN float largest_of(const float* x, int n) {
 }
 
 template <bool positive>
-DLK_FN void write_block(std::uint8_t* to, const float* x, float& scale, int n) {
+DLK_FN void write_block(std::uint8_t* to, const float* x, float& scale, int n, const tile_words& words, int first) {
   using V = lanes<f32>;
   using U = uint_t<V>;
   constexpr int width = lane<V>::size;
@@ -192,7 +204,7 @@ DLK_FN void write_block(std::uint8_t* to, const float* x, float& scale, int n) {
   scale = largest;
   for (int j = 0; j < n; j += width) {
     const V r = largest == 0 ? V(0) : load<V>(x + j) / V(largest);
-    const U c = encoded<positive>(r);
+    const U c = encoded<positive>(r, words.at(first + j));
     const raw bytes = __builtin_convertvector(c.v, raw);
     if (n - j >= width) {
       std::memcpy(to + j, &bytes, sizeof bytes);
@@ -203,14 +215,16 @@ DLK_FN void write_block(std::uint8_t* to, const float* x, float& scale, int n) {
     copy_n(to + j, static_cast<const std::uint8_t*>(part), n - j, n - j);
   }
 }
-DLK_TILE void write_bytes(void* to, const float* tile, float* scale, bool positive, int i, int n) {
+DLK_TILE void write_bytes(void* to, const float* tile, float* scale, const UpdateArgs& a, int k, int i, tile_place at) {
   auto* const code = static_cast<std::uint8_t*>(to) + i;
-  for (int j = 0; j < n; j += kScaled) {
-    const int some = n - j < kScaled ? n - j : kScaled;
-    if (positive) {
-      write_block<true>(code + j, tile + j, scale[(i + j) / kScaled], some);
+  const tile_words words(a, 1 + k, at);
+  for (int j = 0; j < at.n; j += kScaled) {
+    const int some = at.n - j < kScaled ? at.n - j : kScaled;
+    float& of_block = scale[(i + j) / kScaled];
+    if (a.kept[k] == Kept::positive_bytes) {
+      write_block<true>(code + j, tile + j, of_block, some, words, j);
     } else {
-      write_block<false>(code + j, tile + j, scale[(i + j) / kScaled], some);
+      write_block<false>(code + j, tile + j, of_block, some, words, j);
     }
   }
 }
@@ -228,8 +242,8 @@ template <class S>
 DLK_FN void write_state(const S* tile, const UpdateArgs& a, int k, void* to, float* scale, int i, tile_place at) {
   if constexpr (sizeof(S) == 4) {
     const Kept kept = a.kept[k];
-    if (kept >= Kept::bytes) return write_bytes(to, tile, scale, kept == Kept::positive_bytes, i, at.n);
-    if (kept == Kept::bf16) return write_at_random(to, tile, a.seed, a.offset, 1 + k, i, at);
+    if (kept >= Kept::bytes) return write_bytes(to, tile, scale, a, k, i, at);
+    if (kept == Kept::bf16) return write_at_random(to, tile, a, 1 + k, i, at);
     write_tile(to, tile, Dtype::f32, i, at.n);
   } else {
     write_tile(to, tile, Dtype::f64, i, at.n);

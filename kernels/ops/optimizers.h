@@ -294,11 +294,31 @@ struct direction : rule<2, 0> {  // shrink, rate
   }
 };
 
+// p = factor p, and p held in [low, high] (NaN stays): gradients that are clipped by themselves. What would be the gradient is not used.
+struct scaled_by : rule<1, 0> {
+  static constexpr auto name = "scaled_by";
+  using rule::rule;
+
+  template <class V>
+  DLK_FN void operator()(V& w, V, V*) const {
+    w = w * V(p[0]);
+  }
+};
+struct clamped_to : rule<2, 0> {
+  static constexpr auto name = "clamped_to";
+  using rule::rule;
+
+  template <class V>
+  DLK_FN void operator()(V& w, V, V*) const {
+    w = select(w < V(p[0]), V(p[0]), select(w > V(p[1]), V(p[1]), w));
+  }
+};
+
 }  // namespace ops
 
-using optimizers =
-    list<ops::sgd, ops::sgd_momentum, ops::adagrad, ops::adadelta, ops::rmsprop, ops::rmsprop_momentum,
-         ops::rmsprop_centered, ops::rmsprop_centered_momentum, ops::adam, ops::adam_amsgrad, ops::nadam, ops::adamax,
-         ops::lion, ops::rprop, ops::asgd, ops::lamb_moments, ops::lamb, ops::average, ops::direction>;
+using optimizers = list<ops::sgd, ops::sgd_momentum, ops::adagrad, ops::adadelta, ops::rmsprop, ops::rmsprop_momentum,
+                        ops::rmsprop_centered, ops::rmsprop_centered_momentum, ops::adam, ops::adam_amsgrad, ops::nadam,
+                        ops::adamax, ops::lion, ops::rprop, ops::asgd, ops::lamb_moments, ops::lamb, ops::average,
+                        ops::direction, ops::scaled_by, ops::clamped_to>;
 
 DLK_END

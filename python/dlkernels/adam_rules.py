@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .optimizer import LearningRate, Numbers, Optimizer, Params, pair, real
 from .optimizer_storage import Storage
@@ -85,6 +85,8 @@ class AdamW(Adam):
     >>> w = np.array([1.0]); opt = dk.optim.AdamW([w], lr=0.1); info = opt.step([np.array([2.0])]); w
     array([0.899])
     """
+
+    forced: ClassVar[dict[str, Any]] = {"decoupled_weight_decay": True}
 
     def __init__(
         self, params: Params, lr: LearningRate = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,

@@ -180,9 +180,9 @@ class RMSprop(Optimizer):
     """Divides by the root of a moving average of the squared gradient, as torch.optim.RMSprop.
 
     ``v += (1-alpha)(g^2 - v);  u = g / (sqrt(v) + eps);  p -= lr u``, with momentum ``b = momentum b + u;  p -= lr b``. centered: v less
-    the squared average of g, held at 0 (below which PyTorch's may be rounded, and is NaN). eps_in_sqrt: ``sqrt(v + eps)``: with
-    centered=True it keeps a constant gradient from being divided by nothing. Keras: lr=1e-3, alpha=0.9, eps=1e-7 inside, and lr inside the
-    momentum buffer.
+    the squared average of g, held at 0 (below which PyTorch's may be rounded, and is NaN). eps_in_sqrt: ``sqrt(v + eps)``. A constant
+    gradient has no variance: with centered=True it is divided by little more than eps, here as in PyTorch. Keras: lr=1e-3, alpha=0.9,
+    eps=1e-7 inside, and lr inside the momentum buffer.
 
     Source: Tieleman & Hinton (2012); centered: Graves (2013), arXiv:1308.0850.
     """
@@ -201,6 +201,10 @@ class RMSprop(Optimizer):
             "centered": centered, "eps_in_sqrt": eps_in_sqrt, "maximize": maximize,
         }  # fmt: skip
         super().__init__(params, options, storage)
+        if self.storage["state_dtype"] is not None and any(g["centered"] for g in self.param_groups):
+            raise ValueError(
+                "RMSprop: centered takes the difference of two states, so they need the compute type: state_dtype=None."
+            )
 
     def _check(self, group: Mapping[str, Any]) -> None:
         for name in ("alpha", "eps", "weight_decay", "momentum"):

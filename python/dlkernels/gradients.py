@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from ._arrays import copy, copy_into, zeros_state
 from ._op import Engine, core
 from .optimizer import Optimizer, StepInfo, real
@@ -17,6 +15,15 @@ from .optimizer_storage import HALVES, dtype_name
 __all__ = ["EMA", "GradScaler", "clip_grad_norm_", "clip_grad_value_", "decay_groups", "global_grad_norm"]
 
 _HOW = {1.0: "sum", 2.0: "squares", math.inf: "largest"}
+
+
+def _by_dtype(grads: Iterable[Any]) -> list[list[Any]]:
+    """Lists of one dtype and device each, None left out."""
+    kinds: dict[tuple[str, str], list[Any]] = {}
+    for g in grads:
+        if g is not None:
+            kinds.setdefault((dtype_name(g), str(getattr(g, "device", "cpu"))), []).append(g)
+    return list(kinds.values())
 
 
 def global_grad_norm(grads: Iterable[Any], norm_type: float = 2.0) -> float:
@@ -31,11 +38,7 @@ def global_grad_norm(grads: Iterable[Any], norm_type: float = 2.0) -> float:
     """
     if norm_type not in _HOW:
         raise ValueError(f"global_grad_norm: norm_type must be 1, 2 or inf, got {norm_type!r}.")
-    kinds: dict[str, list[Any]] = {}
-    for g in grads:
-        if g is not None:
-            kinds.setdefault(dtype_name(g), []).append(g)
-    found = [core.magnitude(list_, _HOW[norm_type]) for list_ in kinds.values()]
+    found = [core.magnitude(kind, _HOW[norm_type]) for kind in _by_dtype(grads)]
     if norm_type == math.inf:
         return math.nan if any(map(math.isnan, found)) else max(found, default=0.0)
     return math.sqrt(sum(found)) if norm_type == 2.0 else float(sum(found))
@@ -49,7 +52,7 @@ def clip_grad_norm_(
     A norm that is infinite or NaN leaves the gradients alone (PyTorch makes them 0 and NaN), or is an error. A step that clips needs no
     pass of its own: ``optimizer.step(grads, max_norm=1.0)``.
     """
-    limit = real("clip_grad_norm_", "max_norm", max_norm)
+    limit = math.inf if max_norm == math.inf else real("clip_grad_norm_", "max_norm", max_norm)
     some = [g for g in grads if g is not None]
     norm = global_grad_norm(some, norm_type)
     if not math.isfinite(norm):
@@ -58,17 +61,16 @@ def clip_grad_norm_(
         return norm
     factor = limit / (norm + 1e-6)
     if factor < 1:
-        for g in some:
-            g *= g.dtype.type(factor)
+        for kind in _by_dtype(some):
+            core.apply_to("clip_grad_norm_", "scaled_by", kind, [factor])
     return norm
 
 
 def clip_grad_value_(grads: Iterable[Any], clip_value: float) -> None:
     """Holds every element in [-clip_value, clip_value], in place; NaN stays."""
     limit = real("clip_grad_value_", "clip_value", clip_value)
-    for g in grads:
-        if g is not None:
-            np.clip(g, g.dtype.type(-limit), g.dtype.type(limit), out=g)
+    for kind in _by_dtype(grads):
+        core.apply_to("clip_grad_value_", "clamped_to", kind, [-limit, limit])
 
 
 def decay_groups(named: Mapping[str, Any], weight_decay: float, **options: Any) -> list[dict[str, Any]]:
@@ -87,7 +89,7 @@ class GradScaler:
 
     ``scaler.scale(loss or dloss)`` before backward; ``info = scaler.step(optimizer, grads)`` divides the gradients by it in the step itself
     and leaves everything alone where one is infinite or NaN; ``scaler.update()`` then halves the scale, or doubles it after
-    growth_interval good steps.
+    growth_interval good steps. The first factor, 65536, is beyond float16: keep the loss itself in float32.
     """
 
     def __init__(
@@ -98,6 +100,8 @@ class GradScaler:
         growth_interval: int = 2000,
     ) -> None:
         self._scale = real("GradScaler", "init_scale", init_scale)
+        if self._scale == 0:
+            raise ValueError("GradScaler: init_scale must be > 0, got 0.")
         self.growth_factor = real("GradScaler", "growth_factor", growth_factor, low=1.0)
         self.backoff_factor = real("GradScaler", "backoff_factor", backoff_factor, high=1.0)
         if type(growth_interval) is not int or growth_interval < 1:

@@ -131,7 +131,7 @@ class LARS(Optimizer):
         )
 
     def _run(self, grads: list[Any], factor: float, zero_grads: bool) -> None:
-        group_of = self._group_of()
+        group_of, work = self._group_of(), []
         for engine, members in self._engines:
             mine = [grads[i] for i in members]
             squares_p, squares_g = engine.squares_of_each(mine)
@@ -145,4 +145,6 @@ class LARS(Optimizer):
                 row = list(self._values(group, self._steps[i] + 1, {}))
                 row[3] *= local
                 values += [-factor if group["maximize"] else factor, *row]
-            engine.step(mine, list(range(len(members))), values, zero_grads, self.storage["seed"], self._updates)
+            work.append((engine, mine, values))
+        for engine, mine, values in work:
+            engine.step(mine, list(range(len(mine))), values, zero_grads, self.storage["seed"], self._updates)

@@ -13,6 +13,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from ._arrays import copy_into, zeros_state
@@ -27,6 +28,11 @@ class _Directed(Optimizer):
 
     def __init__(self, params: Params, options: Mapping[str, Any]) -> None:
         super().__init__(params, options, Storage())
+        for i, p in enumerate(self._params):
+            if not isinstance(p, np.ndarray):
+                raise TypeError(
+                    f"{self.name}: params[{i}] must be a NumPy array, got {type(p).__module__}.{type(p).__name__}."
+                )
 
     def _rule(self, group: Mapping[str, Any]) -> str:
         del group
@@ -49,12 +55,13 @@ class _Directed(Optimizer):
         group_of = self._group_of()
         found: dict[int, tuple[Any, float, dict[str, Any]]] = {}
         for i, g in enumerate(grads):
-            if g is None:
+            if g is None or g.size == 0:
                 continue
             group, wide = group_of[i], zeros_state(self._params[i]).dtype
             scaled = np.asarray(g).astype(wide) * wide.type(-factor if group["maximize"] else factor)
             p = np.asarray(self._params[i]).astype(wide)
-            found[i] = self._directed(group, p, scaled, self._states[i], self._steps[i] + 1)
+            own = {"eps": float(ml_dtypes.finfo(self._params[i].dtype).eps)}  # type: ignore[no-untyped-call]
+            found[i] = self._directed(group, p, scaled, self._states[i] | own, self._steps[i] + 1)
         for engine, members in self._engines:
             directions: list[Any] = []
             values: list[float] = []
@@ -119,7 +126,7 @@ class Adafactor(_Directed):
         self, group: Mapping[str, Any], p: Any, g: Any, state: Mapping[str, Any], step: int
     ) -> tuple[Any, float, dict[str, Any]]:
         share, lr = step ** group["beta2_decay"], self.lr(group, step)
-        tiny = float(np.finfo(p.dtype).eps) if group["eps"][0] is None else float(group["eps"][0])
+        tiny = state["eps"] if group["eps"][0] is None else float(group["eps"][0])
         rate = max(float(group["eps"][1]), math.sqrt(float(np.mean(np.square(p)))) if p.size else 0.0)
         rate *= min(lr, 1.0 / math.sqrt(step))
         square = np.square(g)
@@ -142,8 +149,8 @@ class Muon(_Directed):
     ``b += (1-momentum)(g - b);  u = nesterov ? (1-momentum) g + momentum b : b``; X = u / max(|u|, eps), transposed if tall; ns_steps times
     ``X = a X + (b A + c A^2) X``, A = X X^T, with ns_coefficients (a, b, c); ``p -= lr weight_decay p;  p -= lr adjust X``, with adjust
     sqrt(max(1, rows/columns)), or 0.2 sqrt(max(rows, columns)) with adjust_lr_fn="match_rms_adamw" (Moonlight). PyTorch iterates in
-    bfloat16, this in the compute type: they agree to about 1e-2 of an element. `matmul` is the product to use. Parameters of two
-    dimensions only: give the others to AdamW.
+    bfloat16, this in the compute type: they agree to about 1e-2 of an element. `matmul` is the product to use. Arrays of NumPy, of two
+    dimensions: give the others to AdamW.
 
     Source: Jordan et al. (2024).
     """

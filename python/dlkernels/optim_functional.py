@@ -2,7 +2,8 @@
 
 ``adamw_(params, grads, exp_avg, exp_avg_sq, step=t, lr=...)`` updates parameters and state in place; t counts from 1. Each list has one
 array per parameter (None among the gradients leaves that parameter alone), state in the compute type: float64 for float64 parameters, else
-float32. Options are those of the optimizer of that name, the learning rate a number. Nothing is written if anything is refused.
+float32. Options are those of the optimizer of that name, the learning rate a number. Nothing is written if anything is refused; what is
+returned is what the optimizer's step returns: a skipped step is none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 from .adam_rules import Adam, Adamax, AdamW, Lion, NAdam, RAdam
 from .descent_rules import ASGD, SGD, Adadelta, Adagrad, RMSprop, Rprop
 from .layerwise_rules import LAMB, LARS
-from .optimizer import Optimizer
+from .optimizer import Optimizer, StepInfo
+from .optimizer_storage import Storage
 
 __all__ = [
     "adadelta_", "adagrad_", "adam_", "adamax_", "adamw_", "asgd_", "lamb_", "lars_", "lion_", "nadam_", "radam_", "rmsprop_", "rprop_",
@@ -26,10 +28,12 @@ Arrays = Sequence[Any]
 def _step(
     kind: type[Optimizer], params: Arrays, grads: Arrays, states: dict[str, Arrays | None], step: int, options: dict[str, Any],
     numbers: dict[str, float] | None = None,
-) -> None:  # fmt: skip
+) -> StepInfo:  # fmt: skip
     name = f"{kind.__name__.lower()}_"
     if type(step) is not int or step < 1:
         raise ValueError(f"{name}: step must be an integer >= 1, got {step!r}.")
+    if kept := set(options) & set(Storage.__annotations__):
+        raise TypeError(f"{name}: {sorted(kept)} are for optimizers, which keep what they need.")
     passed = {k: options.pop(k) for k in ("max_norm", "grad_scale", "zero_grads") if k in options}
     made = kind(list(params), **options)
     group = made.param_groups[0]
@@ -44,102 +48,103 @@ def _step(
         made._numbers = [dict(numbers) for _ in made._params]
     made.name = name
     made._build()
-    made.step(grads, **passed)
+    return made.step(grads, **passed)
 
 
 def sgd_(
-    params: Arrays, grads: Arrays, momentum_buffer: Arrays | None = None, *, step: int = 1, **options: Any
-) -> None:
+    params: Arrays, grads: Arrays, momentum_buffer: Arrays | None = None, *, step: int, **options: Any
+) -> StepInfo:
     """`SGD`."""
-    _step(SGD, params, grads, {"momentum_buffer": momentum_buffer}, step, options)
+    return _step(SGD, params, grads, {"momentum_buffer": momentum_buffer}, step, options)
 
 
-def adagrad_(params: Arrays, grads: Arrays, sum: Arrays, *, step: int, **options: Any) -> None:
+def adagrad_(params: Arrays, grads: Arrays, sum: Arrays, *, step: int, **options: Any) -> StepInfo:
     """`Adagrad`."""
-    _step(Adagrad, params, grads, {"sum": sum}, step, options)
+    return _step(Adagrad, params, grads, {"sum": sum}, step, options)
 
 
 def adadelta_(
-    params: Arrays, grads: Arrays, square_avg: Arrays, acc_delta: Arrays, *, step: int = 1, **options: Any
-) -> None:
+    params: Arrays, grads: Arrays, square_avg: Arrays, acc_delta: Arrays, *, step: int, **options: Any
+) -> StepInfo:
     """`Adadelta`."""
-    _step(Adadelta, params, grads, {"square_avg": square_avg, "acc_delta": acc_delta}, step, options)
+    return _step(Adadelta, params, grads, {"square_avg": square_avg, "acc_delta": acc_delta}, step, options)
 
 
 def rmsprop_(
     params: Arrays, grads: Arrays, square_avg: Arrays, grad_avg: Arrays | None = None, momentum_buffer: Arrays | None = None,
-    *, step: int = 1, **options: Any,
-) -> None:  # fmt: skip
+    *, step: int, **options: Any,
+) -> StepInfo:  # fmt: skip
     """`RMSprop`."""
     states = {"square_avg": square_avg, "grad_avg": grad_avg, "momentum_buffer": momentum_buffer}
-    _step(RMSprop, params, grads, states, step, options)
+    return _step(RMSprop, params, grads, states, step, options)
 
 
 def adam_(
     params: Arrays, grads: Arrays, exp_avg: Arrays, exp_avg_sq: Arrays, max_exp_avg_sq: Arrays | None = None, *, step: int,
     **options: Any,
-) -> None:  # fmt: skip
+) -> StepInfo:  # fmt: skip
     """`Adam`."""
     states = {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq, "max_exp_avg_sq": max_exp_avg_sq}
-    _step(Adam, params, grads, states, step, options)
+    return _step(Adam, params, grads, states, step, options)
 
 
 def adamw_(
     params: Arrays, grads: Arrays, exp_avg: Arrays, exp_avg_sq: Arrays, max_exp_avg_sq: Arrays | None = None, *, step: int,
     **options: Any,
-) -> None:  # fmt: skip
+) -> StepInfo:  # fmt: skip
     """`AdamW`.
 
     >>> import numpy as np, dlkernels as dk
     >>> w, g, m, v = np.ones(3), np.ones(3), np.zeros(3), np.zeros(3)
-    >>> dk.optim.functional.adamw_([w], [g], [m], [v], step=1, lr=0.1); w
+    >>> info = dk.optim.functional.adamw_([w], [g], [m], [v], step=1, lr=0.1); w
     array([0.899, 0.899, 0.899])
     """
     states = {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq, "max_exp_avg_sq": max_exp_avg_sq}
-    _step(AdamW, params, grads, states, step, options)
+    return _step(AdamW, params, grads, states, step, options)
 
 
 def nadam_(
     params: Arrays, grads: Arrays, exp_avg: Arrays, exp_avg_sq: Arrays, *, step: int, mu_product: float, **options: Any
-) -> float:
-    """`NAdam`; mu_product is the product of all mu before this step (1 at first). Returns the one after it."""
+) -> tuple[StepInfo, float]:
+    """`NAdam`; mu_product is the product of all mu before this step (1 at first). Returns what `step` does, and the product after it."""
     states: dict[str, Arrays | None] = {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
-    numbers = {"mu_product": float(mu_product)}
-    _step(NAdam, params, grads, states, step, options, numbers)
+    info = _step(NAdam, params, grads, states, step, dict(options), {"mu_product": float(mu_product)})
     group = {"betas": (0.9, 0.999), "momentum_decay": 4e-3, **options}
-    return numbers["mu_product"] * NAdam._mu(group, step)
+    return info, float(mu_product) if info.skipped else mu_product * NAdam._mu(group, step)
 
 
-def radam_(params: Arrays, grads: Arrays, exp_avg: Arrays, exp_avg_sq: Arrays, *, step: int, **options: Any) -> None:
+def radam_(
+    params: Arrays, grads: Arrays, exp_avg: Arrays, exp_avg_sq: Arrays, *, step: int, **options: Any
+) -> StepInfo:
     """`RAdam`."""
-    _step(RAdam, params, grads, {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}, step, options)
+    return _step(RAdam, params, grads, {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}, step, options)
 
 
-def adamax_(params: Arrays, grads: Arrays, exp_avg: Arrays, exp_inf: Arrays, *, step: int, **options: Any) -> None:
+def adamax_(params: Arrays, grads: Arrays, exp_avg: Arrays, exp_inf: Arrays, *, step: int, **options: Any) -> StepInfo:
     """`Adamax`."""
-    _step(Adamax, params, grads, {"exp_avg": exp_avg, "exp_inf": exp_inf}, step, options)
+    return _step(Adamax, params, grads, {"exp_avg": exp_avg, "exp_inf": exp_inf}, step, options)
 
 
-def lion_(params: Arrays, grads: Arrays, exp_avg: Arrays, *, step: int = 1, **options: Any) -> None:
+def lion_(params: Arrays, grads: Arrays, exp_avg: Arrays, *, step: int, **options: Any) -> StepInfo:
     """`Lion`."""
-    _step(Lion, params, grads, {"exp_avg": exp_avg}, step, options)
+    return _step(Lion, params, grads, {"exp_avg": exp_avg}, step, options)
 
 
-def lamb_(params: Arrays, grads: Arrays, exp_avg: Arrays, exp_avg_sq: Arrays, *, step: int, **options: Any) -> None:
+def lamb_(params: Arrays, grads: Arrays, exp_avg: Arrays, exp_avg_sq: Arrays, *, step: int, **options: Any) -> StepInfo:
     """`LAMB`."""
-    _step(LAMB, params, grads, {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}, step, options)
+    return _step(LAMB, params, grads, {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}, step, options)
 
 
-def lars_(params: Arrays, grads: Arrays, momentum_buffer: Arrays, *, step: int, **options: Any) -> None:
+def lars_(params: Arrays, grads: Arrays, momentum_buffer: Arrays, *, step: int, **options: Any) -> StepInfo:
     """`LARS`."""
-    _step(LARS, params, grads, {"momentum_buffer": momentum_buffer}, step, options)
+    return _step(LARS, params, grads, {"momentum_buffer": momentum_buffer}, step, options)
 
 
-def rprop_(params: Arrays, grads: Arrays, prev: Arrays, step_size: Arrays, *, step: int = 1, **options: Any) -> None:
+def rprop_(params: Arrays, grads: Arrays, prev: Arrays, step_size: Arrays, *, step: int, **options: Any) -> StepInfo:
     """`Rprop`."""
-    _step(Rprop, params, grads, {"prev": prev, "step_size": step_size}, step, options)
+    return _step(Rprop, params, grads, {"prev": prev, "step_size": step_size}, step, options)
 
 
-def asgd_(params: Arrays, grads: Arrays, ax: Arrays, *, step: int, eta: float, mu: float, **options: Any) -> None:
+def asgd_(params: Arrays, grads: Arrays, ax: Arrays, *, step: int, eta: float, mu: float, **options: Any) -> StepInfo:
     """`ASGD`, with the eta and mu of this step."""
-    _step(ASGD, params, grads, {"ax": ax}, step, options, {"eta": float(eta), "mu": float(mu)})
+    return _step(ASGD, params, grads, {"ax": ax}, step, options, {"eta": float(eta), "mu": float(mu)})

@@ -61,13 +61,14 @@ class Optimizer(ABC):
 
     state_keys: ClassVar[tuple[str, ...]] = ()
     nonnegative_keys: ClassVar[frozenset[str]] = frozenset()
+    forced: ClassVar[dict[str, Any]] = {}  # options that a loaded state does not change
     own_options: ClassVar[frozenset[str]] = frozenset()  # that PyTorch's optimizer of the same name has not
 
     def __init__(self, params: Params, defaults: Mapping[str, Any], storage: Storage) -> None:
         self.name = type(self).__name__
         self.defaults = {**defaults, "maximize": defaults.get("maximize", False)}
         self.storage = checked(self.name, storage)
-        if not isinstance(params, Iterable):
+        if hasattr(params, "dtype") or not isinstance(params, Iterable):
             raise TypeError(f"{self.name}: params must be a list of arrays or of groups, got {type(params).__name__}.")
         entries = list(params)
         if not entries:
@@ -81,6 +82,8 @@ class Optimizer(ABC):
         self._states: list[dict[str, Any]] = []
         for group in self.param_groups:
             self._take(group)
+        if not self._params:
+            raise ValueError(f"{self.name}: params is empty. Pass at least one array.")
         self._build()
 
     def __repr__(self) -> str:
@@ -208,6 +211,7 @@ class Optimizer(ABC):
 
     def _build(self) -> None:
         """One engine for each (rule, dtype, device, way of keeping state): usually one."""
+        self._sizes = [len(g["params"]) for g in self.param_groups]
         self._rules = [self._rule(g) for g in self.param_groups]
         kinds: dict[tuple[Any, ...], list[int]] = {}
         first, total = [], 0
@@ -263,18 +267,33 @@ class Optimizer(ABC):
                 return StepInfo(norm, skipped=True)
             if max_norm is not None:
                 factor *= min(1.0, float(max_norm) / (norm + 1e-6))
+        after = self._after(grads)
         self._run(grads, factor, zero_grads)
         self._updates += 1
-        for i, (g, group) in enumerate(zip(grads, self._group_of(), strict=True)):
-            if g is not None:
-                self._steps[i] += 1
-                self._numbers[i] = self._next_numbers(group, self._steps[i], self._numbers[i])
+        for i, (step, numbers) in after.items():
+            self._steps[i], self._numbers[i] = step, numbers
         return StepInfo(norm, skipped=False)
+
+    def _after(self, grads: list[Any]) -> dict[int, tuple[int, Numbers]]:
+        """Step count and scalar state after this step. A schedule is asked here, before anything is written: it may be refused."""
+        after = {}
+        for i, (g, group) in enumerate(zip(grads, self._group_of(), strict=True)):
+            if g is None:
+                continue
+            step = self._steps[i] + 1
+            if callable(group["lr"]):
+                self.lr(group, step)
+            after[i] = step, self._next_numbers(group, step, self._numbers[i])
+        return after
 
     def _check_step(self, grads: list[Any], max_norm: Any, grad_scale: Any, zero_grads: Any) -> None:
         if len(grads) != len(self._params):
             raise ValueError(
                 f"{self.name}: wanted {len(self._params)} gradients, one per parameter (None to skip one), got {len(grads)}."
+            )
+        if [len(g["params"]) for g in self.param_groups] != self._sizes:
+            raise ValueError(
+                f"{self.name}: a group's list of parameters has changed. Use add_param_group, or make a new optimizer."
             )
         if not isinstance(zero_grads, bool):
             raise TypeError(f"{self.name}: zero_grads must be True or False, got {zero_grads!r}.")
@@ -288,14 +307,26 @@ class Optimizer(ABC):
                     f"{self.name}: a group's options ask for the rule {self._rule(group)!r}, but it was made for {rule!r}, "
                     "which keeps other state. Make a new optimizer."
                 )
-        if len(self._engines) == 1 and type(self)._run is Optimizer._run:
+        if len(self._engines) == 1 and type(self)._run is Optimizer._run and not zero_grads:
             return  # the engine checks everything before it writes anything
-        for engine, members in self._engines:  # all or nothing, across engines and passes too
-            engine.check([grads[i] for i in members], zero_grads)
+        # all or nothing, across engines and passes too
+        engines = [engine for engine, _ in self._engines]
+        Engine.check_all(engines, [[grads[i] for i in members] for _, members in self._engines], zero_grads)
 
     def _norm(self, grads: list[Any]) -> float:
         """Of all gradients together: the root of the sum of squares, added in float64 in an order that nothing changes."""
-        return math.sqrt(sum(e.magnitude("squares", [grads[i] for i in members]) for e, members in self._engines))
+        lists = [(e, [grads[i] for i in members]) for e, members in self._engines]
+        squares = float(sum(e.magnitude("squares", mine) for e, mine in lists))
+        if squares != math.inf:
+            return math.sqrt(squares)
+        # Squares of float64 overflow where the numbers do not: then of numbers divided by the largest.
+        largest = float(max(e.magnitude("largest", mine) for e, mine in lists))
+        if not math.isfinite(largest):
+            return largest
+        scaled = (
+            np.square(np.asarray(g, np.float64) / largest).sum() for _, mine in lists for g in mine if g is not None
+        )
+        return largest * math.sqrt(float(sum(scaled)))
 
     @staticmethod
     def _zero(grads: list[Any]) -> None:

@@ -53,16 +53,25 @@ def load(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
     new_groups = [_group(optimizer, mine, theirs) for mine, theirs in zip(optimizer.param_groups, groups, strict=True)]
     group_of = [g for g in new_groups for _ in g["params"]]
     indices = [n for g in groups for n in g["params"]]
-    found = [state_dict["state"].get(n) for n in indices]
+    kept = state_dict["state"]
+    found = [kept.get(n, kept.get(str(n))) for n in indices]  # JSON knows no integer keys
     steps = [_step(name, theirs) for theirs in found]
     numbers, states = [], []
     for i, (group, theirs) in enumerate(zip(group_of, found, strict=True)):
         fresh = optimizer._first_numbers(group)
-        numbers.append({key: float((theirs or {}).get(key, value)) for key, value in fresh.items()})
+        missing = set(fresh) - set(theirs or fresh)
+        if missing:
+            raise ValueError(f"{name}: the state of parameter {i} has no {sorted(missing)}.")
+        numbers.append({key: float((theirs or fresh)[key]) for key in fresh})
         states.append(_state(optimizer, i, group, theirs))
+    before = optimizer.__dict__.copy()
     optimizer.param_groups, optimizer._steps = new_groups, steps
     optimizer._numbers, optimizer._states, optimizer._updates = numbers, states, updates
-    optimizer._build()
+    try:
+        optimizer._build()
+    except BaseException:
+        optimizer.__dict__.update(before)
+        raise
 
 
 def _updates(optimizer: Optimizer, theirs: Mapping[str, Any] | None) -> int:
@@ -83,7 +92,7 @@ def _updates(optimizer: Optimizer, theirs: Mapping[str, Any] | None) -> int:
 
 
 def _group(optimizer: Optimizer, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    missing = set(optimizer.defaults) - set(theirs) - optimizer.own_options
+    missing = set(optimizer.defaults) - set(theirs) - optimizer.own_options - {"maximize"}
     if missing:
         raise ValueError(f"{optimizer.name}: the state is of another optimizer: its groups have no {sorted(missing)}.")
     for option, neutral in _UNSUPPORTED.items():
@@ -91,7 +100,9 @@ def _group(optimizer: Optimizer, mine: Mapping[str, Any], theirs: Mapping[str, A
             raise ValueError(
                 f"{optimizer.name}: the state was made with {option}={theirs[option]!r}, which this optimizer has not."
             )
-    new = {**mine, **{k: theirs[k] for k in optimizer.defaults if k in theirs}}
+    new = {**mine, "maximize": False, **{k: theirs[k] for k in optimizer.defaults if k in theirs}, **optimizer.forced}
+    if hasattr(new["lr"], "item"):  # PyTorch's capturable optimizers have a tensor
+        new["lr"] = float(new["lr"])
     if callable(mine["lr"]):
         new["lr"] = mine["lr"]
     optimizer._checked(new)

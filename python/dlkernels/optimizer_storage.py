@@ -25,9 +25,11 @@ class Storage(TypedDict, total=False):
 
     precision: what a parameter's storage holds. "plain": all of its value. "stochastic" (bfloat16): rounded up or down at random, so that
     steps smaller than a unit in the last place add up. "master" (float16, bfloat16): a rounded copy of a float32 master in the state.
-    "remainder" (bfloat16): the upper half of a float32 whose lower half is in the state: the master's bits with 2 bytes less.
+    "remainder" (bfloat16): the upper half of a float32 whose lower half is in the state: the master's bits with 2 bytes less. With
+    "master", weights that are loaded into the arrays afterwards are unknown to it: make a new optimizer.
     state_dtype: None: float64 for float64 parameters, else float32. "bfloat16": rounded at random. "uint8": bytes and a scale for each 256
-    elements, |error| <= 0.7 % of the largest of them and 7 % to 45 % of a number 10 to 10^6 times smaller (kernels/quantize.h).
+    elements, rounded up or down at random: |error| <= 1.5 % of the largest of them, and about 1.5 2^k % of a number 10^k times smaller
+    (kernels/quantize.h); an infinity or NaN spoils its 256.
     seed: of what is rounded at random: Philox4x32-10, counted by step and element, so bits depend on nothing else.
     """
 

@@ -86,7 +86,8 @@ class Run:
 
     def finish_epoch(self, row: dict[str, float]) -> None:
         """Count the epoch and append its row, with the learning rate it ended on, to the history."""
-        row["lr"] = self.optimizer.param_groups[0]["lr"]
+        rate = self.optimizer.param_groups[0]["lr"]
+        row["lr"] = float(rate(max(0, self.step - 1)) if callable(rate) else rate)
         self.epoch += 1
         self.row = row
         self.history.rows.append(row)
