@@ -27,15 +27,17 @@ class Isa(NamedTuple):
     packed_fma: str | None
     forbidden: str | None
     calls: set[str]  # symbols a kernel may want from elsewhere
-    inside: str = r"(4treeI[fd]E(4push|5total)E|10draw_words)"  # functions of the object itself that a kernel may call
+    # functions of the object itself that a kernel may call
+    inside: str = r"(4treeI[fd]E(4push|5total)E|10draw_words|L?\d+(read|write)_(tile|bytes|halves|at_random))"
 
 
-# `base` has no FMA unit and asks libm for the exact one; it is compiled for size. The others call what a long row calls once a block.
+# `base` has no FMA unit and asks libm for the exact one; it is compiled for size. The others call what a long row
+# calls once a block, what an optimizer calls once a tile, and memset where it makes gradients zero.
 ISAS = {
-    "avx512": Isa(r"\tvfn?m(add|sub)\d+ps .*%zmm", None, set()),
-    "avx2": Isa(r"\tvfn?m(add|sub)\d+ps .*%ymm", r"%zmm|%k[0-7]\b", set()),
-    "base": Isa(None, r"%[yz]mm|\tv[a-z]", {"fma", "fmaf"}, ""),
-    "neon": Isa(r"\tfml[as]\tv", r"\tz\d", set()),
+    "avx512": Isa(r"\tvfn?m(add|sub)\d+ps .*%zmm", None, {"memset"}),
+    "avx2": Isa(r"\tvfn?m(add|sub)\d+ps .*%ymm", r"%zmm|%k[0-7]\b", {"memset"}),
+    "base": Isa(None, r"%[yz]mm|\tv[a-z]", {"fma", "fmaf", "memset"}, ""),
+    "neon": Isa(r"\tfml[as]\tv", r"\tz\d", {"memset"}),
 }
 COPIES = {"memcpy", "memset", "memmove"}
 LINKER = {"_GLOBAL_OFFSET_TABLE_"}
