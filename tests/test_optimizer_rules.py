@@ -67,6 +67,34 @@ def test_worked_examples_of_matrices(target: str) -> None:
             np.testing.assert_allclose(w, expected, rtol=1e-11)
 
 
+# What Keras and optax compute with their definitions is reached with an option; the numbers are theirs.
+OTHERS: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {
+    ("adagrad", "keras(acc0=0.1, eps=1e-7 inside sqrt)"): (
+        optim.Adagrad, {"lr": 0.1, "initial_accumulator_value": 0.1, "eps": 1e-7, "eps_in_sqrt": True},
+    ),
+    ("adadelta", "keras defaults (lr=0.001, rho=0.95, eps=1e-7)"): (optim.Adadelta, {"lr": 1e-3, "rho": 0.95, "eps": 1e-7}),
+    ("rmsprop", "keras defaults (lr=0.001, rho=0.9, eps=1e-7 inside sqrt)"): (
+        optim.RMSprop, {"lr": 1e-3, "alpha": 0.9, "eps": 1e-7, "eps_in_sqrt": True},
+    ),
+    ("rmsprop", "same hyper, eps inside sqrt (keras/optax/TF form)"): (optim.RMSprop, {"eps_in_sqrt": True}),
+    ("adam", "keras (epsilon-hat form, eps=1e-7)"): (optim.Adam, {"eps_mode": "hat", "eps": 1e-7}),
+    ("adam", "epsilon-hat form, eps=1e-8"): (optim.Adam, {"eps_mode": "hat"}),
+    ("adamw", "optax adamw same wd (u + wd*w, then lr)"): (optim.AdamW, {}),
+    ("adamw", "keras AdamW same wd, eps-hat 1e-7"): (optim.AdamW, {"eps_mode": "hat", "eps": 1e-7}),
+    ("nadam", "keras (momentum_decay effectively 1: 0.96^t; eps=1e-7)"): (optim.NAdam, {"momentum_decay": 1.0, "eps": 1e-7}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "form"), OTHERS)
+def test_worked_examples_of_keras_and_optax(name: str, form: str, target: str) -> None:
+    kind, options = OTHERS[name, form]
+    w = np.array(EXAMPLES["w0"])
+    optimizer = kind([w], **options)
+    for gradient in EXAMPLES["grads"]:
+        optimizer.step([np.array(gradient)])
+    np.testing.assert_allclose(w, EXAMPLES[name]["variants_final_w"][form], rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("name", "kind"), [("radam_9_steps_cycling_grads", optim.RAdam), ("adam_9_steps_cycling_grads", optim.Adam)]
 )
@@ -171,6 +199,65 @@ def test_definitions_that_pytorch_has_not(target: str, rng: np.random.Generator)
     w = np.zeros(3)
     optim.Lion([w], lr=0.5).step([np.array([2.0, -3.0, 0.0])])
     assert w.tolist() == [-0.5, 0.5, 0.0]
+
+
+def lion(p: np.ndarray, g: np.ndarray, state: dict[str, Any], t: int) -> Any:
+    del t
+    m = state.setdefault("m", np.zeros_like(p))
+    state["m"] = 0.95 * m + 0.05 * g
+    return p - 0.01 * 0.2 * p - 0.01 * np.sign(0.8 * m + 0.2 * g)
+
+
+def lamb(p: np.ndarray, g: np.ndarray, state: dict[str, Any], t: int) -> Any:
+    m, v = state.get("m", 0.0), state.get("v", 0.0)
+    state["m"], state["v"] = 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g * g
+    u = state["m"] / (1 - 0.8**t) / (np.sqrt(state["v"] / (1 - 0.95**t)) + 1e-3) + 0.1 * p
+    return p - 0.01 * np.linalg.norm(p) / np.linalg.norm(u) * u
+
+
+def lars(p: np.ndarray, g: np.ndarray, state: dict[str, Any], t: int) -> Any:
+    del t
+    local = 0.05 * np.linalg.norm(p) / (np.linalg.norm(g) + 0.1 * np.linalg.norm(p) + 1e-3)
+    state["v"] = 0.8 * state.get("v", 0.0) + 0.3 * local * (g + 0.1 * p)
+    return p - state["v"]
+
+
+DEFINED: dict[str, tuple[Any, Any]] = {
+    "Lion": (lion, lambda p: optim.Lion(p, lr=0.01, betas=(0.8, 0.95), weight_decay=0.2)),
+    "LAMB": (lamb, lambda p: optim.LAMB(p, lr=0.01, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1)),
+    "LARS": (lars, lambda p: optim.LARS(p, lr=0.3, momentum=0.8, weight_decay=0.1, trust_coefficient=0.05, eps=1e-3)),
+}
+
+
+@pytest.mark.parametrize("name", DEFINED)
+def test_trajectories_are_the_definitions(name: str, target: str, rng: np.random.Generator) -> None:
+    """200 steps of rules that PyTorch has not, two tensors at a time."""
+    formula, make = DEFINED[name]
+    mine = [rng.standard_normal((4, 5)), rng.standard_normal(7)]
+    exact, states, opt = [p.copy() for p in mine], [{}, {}], make(mine)
+    for t in range(1, 201):
+        grads = [0.1 * p + rng.standard_normal(p.shape) for p in exact]
+        opt.step(grads)
+        exact = [formula(p, g, s, t) for p, g, s in zip(exact, grads, states, strict=True)]
+    for p, e in zip(mine, exact, strict=True):
+        np.testing.assert_allclose(p, e, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "options", [{}, {"nesterov": False, "momentum": 0.5}, {"adjust_lr_fn": "match_rms_adamw", "ns_steps": 3}], ids=str
+)
+def test_muon_is_near_pytorchs(options: dict[str, Any], rng: np.random.Generator) -> None:
+    """Which iterates in bfloat16: the directions agree to a percent or two."""
+    import torch
+
+    for shape in ((6, 9), (9, 6)):
+        start, g = rng.standard_normal(shape), rng.standard_normal(shape)
+        mine, theirs = [start.copy()], [torch.nn.Parameter(torch.from_numpy(start.copy()))]
+        theirs[0].grad = torch.from_numpy(g.copy())
+        optim.Muon(mine, lr=1.0, weight_decay=0.1, **options).step([g])
+        torch.optim.Muon(theirs, lr=1.0, weight_decay=0.1, **options).step()
+        assert np.abs(mine[0] - theirs[0].detach().numpy()).max() < 0.03 * np.abs(mine[0] - start).max()
 
 
 EVERY: dict[str, Any] = {

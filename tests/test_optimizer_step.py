@@ -268,6 +268,23 @@ def test_functions_are_the_optimizers(target: str, rng: np.random.Generator) -> 
         opt.step([np.ones(3)])
         _, product = f.nadam_([v], [np.ones(3)], m, s, step=t, mu_product=product)
     numerics.assert_same_bits(v, w, "NAdam")
+    for kind, function, keys in (
+        (optim.Muon, f.muon_, ["momentum_buffer"]), (optim.Adafactor, f.adafactor_, ["row_var", "col_var", "variance"]),
+    ):  # fmt: skip
+        mine, theirs = [np.ones((4, 3)), np.eye(3)], [np.ones((4, 3)), np.eye(3)]
+        if kind is optim.Adafactor:
+            mine.append(np.ones(5))
+            theirs.append(np.ones(5))
+        opt = kind(mine)
+        lists = [[s[key].copy() if key in s else None for s in opt._states] for key in keys]
+        for t in range(1, 4):
+            grads = [rng.standard_normal(p.shape) for p in mine]
+            opt.step(grads)
+            function(theirs, grads, *lists, step=t)
+        for p, q in zip(mine, theirs, strict=True):
+            numerics.assert_same_bits(q, p, kind.__name__)
+    with pytest.raises(ValueError, match=r"adamw_: exp_avg\[0\] must be float64 of shape \(3,\)"):
+        f.adamw_([w], [w.copy()], [np.zeros(3, np.float32)], [np.zeros(3)], step=1)
     with pytest.raises(ValueError, match="adamw_: exp_avg_sq must be a list of 1 arrays"):
         f.adamw_([w], [w.copy()], [np.zeros(3)], [], step=1)
     with pytest.raises(ValueError, match="adamw_: step must be an integer >= 1"):

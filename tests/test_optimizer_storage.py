@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import copy
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numerics
 import numpy as np
+import optimizer_resume
 import pytest
 
 import dlkernels as dk
@@ -180,38 +185,25 @@ def test_fewer_bits_learn_as_well(state_dtype: str, target: str) -> None:
     assert ends[1] < max(10 * ends[0], 1e-3), ends
 
 
-@pytest.mark.parametrize(
-    "storage",
-    [
-        {},
-        {"precision": "stochastic"},
-        {"precision": "master"},
-        {"precision": "remainder"},
-        {"state_dtype": "bfloat16"},
-        {"state_dtype": "uint8", "precision": "master"},
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("after", [0, 1, 2, 7])
-@pytest.mark.parametrize("name", ["SGD", "AMSGrad", "NAdam", "RMSprop", "ASGD", "Lion"])
-def test_resuming_is_exact(name: str, after: int, storage: dict[str, Any], threads: None) -> None:
-    n = 5000
-    start, grads = np.random.default_rng(2).standard_normal(n).astype(BF16), gradients(10, n, BF16)
-    straight = start.copy()
-    opt = RULES[name]([straight], **storage)
-    for g in grads:
-        opt.step([g])
-    first = start.copy()
-    opt = RULES[name]([first], **storage)
-    for g in grads[:after]:
-        opt.step([g])
-    saved, second = copy.deepcopy(opt.state_dict()), first.copy()
-    resumed = RULES[name]([second], **storage)
-    resumed.load_state_dict(saved)
-    dk.set_num_threads(3)
-    for g in grads[after:]:
-        resumed.step([g])
-    numerics.assert_same_bits(second, straight, f"{name} {storage} after {after}")
+def test_resuming_in_a_new_process_is_exact(tmp_path: Path, threads: None) -> None:
+    """Every rule and storage, left after 0, 1, 2 and 5 steps and taken up by another process with other threads."""
+    left, straight = {}, {}
+    for case in optimizer_resume.cases():
+        w = optimizer_resume.start()
+        left[case] = w, optimizer_resume.run(case, w, None, 0, case[2])
+        whole = optimizer_resume.start()
+        straight[case] = whole, optimizer_resume.run(case, whole, None, 0, optimizer_resume.STEPS)
+    (tmp_path / "left").write_bytes(pickle.dumps(left))
+    program = Path(optimizer_resume.__file__)
+    done = subprocess.run(
+        [sys.executable, program, tmp_path / "left", tmp_path / "right"], check=False, capture_output=True, text=True, cwd=program.parent,
+        env={**os.environ, "DLKERNELS_NUM_THREADS": "3"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for case, (w, state) in pickle.loads((tmp_path / "right").read_bytes()).items():
+        numerics.assert_same_bits(w, straight[case][0], f"{case}")
+        for key, value in straight[case][1]["state"][0].items():
+            numerics.assert_same_bits(np.asarray(state["state"][0][key]), np.asarray(value), f"{case} {key}")
 
 
 def test_the_same_bits_on_every_target(threads: None) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 from .adam_rules import Adam, Adamax, AdamW, Lion, NAdam, RAdam
 from .descent_rules import ASGD, SGD, Adadelta, Adagrad, RMSprop, Rprop
 from .layerwise_rules import LAMB, LARS
+from .matrix_rules import Adafactor, Muon
 from .optimizer import Optimizer, StepInfo
 from .optimizer_storage import Storage
 
 __all__ = [
-    "adadelta_", "adagrad_", "adam_", "adamax_", "adamw_", "asgd_", "lamb_", "lars_", "lion_", "nadam_", "radam_", "rmsprop_", "rprop_",
-    "sgd_",
+    "adadelta_", "adafactor_", "adagrad_", "adam_", "adamax_", "adamw_", "asgd_", "lamb_", "lars_",
+    "lion_", "muon_", "nadam_", "radam_", "rmsprop_", "rprop_", "sgd_",
 ]  # fmt: skip
 
 Arrays = Sequence[Any]
@@ -36,12 +37,16 @@ def _step(
         raise TypeError(f"{name}: {sorted(kept)} are for optimizers, which keep what they need.")
     passed = {k: options.pop(k) for k in ("max_norm", "grad_scale", "zero_grads") if k in options}
     made = kind(list(params), **options)
-    group = made.param_groups[0]
-    for key in made._keys(group):
+    for key in {key: None for state in made._states for key in state}:
         arrays = states.get(key)
         if arrays is None or len(arrays) != len(made._params):
             raise ValueError(f"{name}: {key} must be a list of {len(made._params)} arrays, one per parameter.")
-        for state, array in zip(made._states, arrays, strict=True):
+        for i, (state, array) in enumerate(zip(made._states, arrays, strict=True)):
+            if key not in state:
+                continue
+            wanted = state[key]
+            if getattr(array, "dtype", None) != wanted.dtype or tuple(array.shape) != tuple(wanted.shape):
+                raise ValueError(f"{name}: {key}[{i}] must be {wanted.dtype} of shape {tuple(wanted.shape)}.")
             state[key] = array
     made._steps = [step - 1] * len(made._params)
     if numbers is not None:
@@ -148,3 +153,17 @@ def rprop_(params: Arrays, grads: Arrays, prev: Arrays, step_size: Arrays, *, st
 def asgd_(params: Arrays, grads: Arrays, ax: Arrays, *, step: int, eta: float, mu: float, **options: Any) -> StepInfo:
     """`ASGD`, with the eta and mu of this step."""
     return _step(ASGD, params, grads, {"ax": ax}, step, options, {"eta": float(eta), "mu": float(mu)})
+
+
+def muon_(params: Arrays, grads: Arrays, momentum_buffer: Arrays, *, step: int, **options: Any) -> StepInfo:
+    """`Muon`."""
+    return _step(Muon, params, grads, {"momentum_buffer": momentum_buffer}, step, options)
+
+
+def adafactor_(
+    params: Arrays, grads: Arrays, row_var: Arrays, col_var: Arrays, variance: Arrays, *, step: int, **options: Any
+) -> StepInfo:
+    """`Adafactor`; a matrix has row_var and col_var, a vector variance, the others are None."""
+    return _step(
+        Adafactor, params, grads, {"row_var": row_var, "col_var": col_var, "variance": variance}, step, options
+    )
