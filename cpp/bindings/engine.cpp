@@ -30,6 +30,15 @@ Element element_of(Kept kept, Element parameter) {
   return kept == Kept::bf16 ? Element::bf16 : Element::u8;
 }
 
+// Whose memory, of ranges that are sorted and apart, this one meets; -1 if nobody's.
+int owner_of(const std::vector<MemoryRange>& sorted, Extent e) {
+  // the last range that begins before the end
+  const auto after = std::lower_bound(sorted.begin(), sorted.end(), e.last,
+                                      [](const MemoryRange& r, std::uintptr_t at) { return r.first < at; });
+  const bool meets = e.first != e.last && after != sorted.begin() && (after - 1)->last > e.first;
+  return meets ? (after - 1)->owner : -1;
+}
+
 class Engine {
  public:
   // All parameters have one dtype and live on one device; states[k][i] belongs to params[i], and so do scales[k][i] where a state is kept in
@@ -85,12 +94,7 @@ class Engine {
     if (tensors_.empty()) throw py::value_error(name_ + ": no parameters");
     call_.dtype = dtype_of(parameter().element);
     call_.device = parameter().device;
-    for (std::size_t i = 0; i < held_.size(); ++i) {
-      const Extent e = extent_of(held_[i]->view);
-      if (e.first != e.last) written_.push_back({e.first, e.last, static_cast<int>(i)});
-    }
-    const auto [a, b] = find_overlap(written_);
-    if (a >= 0) refuse(*this, a, *this, b);
+    note_written();
   }
 
   // The same across engines: a parameter may be given only once, whatever its dtype or rule.
@@ -131,17 +135,14 @@ class Engine {
         whose.emplace_back(engines[e], "a gradient of " + engines[e]->what_[engines[e]->param_at_[i]]);
       }
     }
-    std::vector<MemoryRange> sorted = written;
-    std::sort(sorted.begin(), sorted.end(),
+    std::sort(written.begin(), written.end(),
               [](const MemoryRange& a, const MemoryRange& b) { return a.first < b.first; });
     for (const MemoryRange& r : read) {
-      auto after = std::lower_bound(sorted.begin(), sorted.end(), r.last,
-                                    [](const MemoryRange& m, std::uintptr_t at) { return m.first < at; });
-      if (after == sorted.begin() || (after - 1)->last <= r.first) continue;
+      const int owner = owner_of(written, {r.first, r.last});
+      if (owner < 0) continue;
       const auto& [engine, name] = whose[static_cast<std::size_t>(r.owner)];
       check::fail_value(engine->name_ + ": " + name + " shares memory with " +
-                        who[static_cast<std::size_t>((after - 1)->owner)].second +
-                        ". A gradient must be an array of its own.");
+                        who[static_cast<std::size_t>(owner)].second + ". A gradient must be an array of its own.");
     }
     if (!zero_grads) return;
     const auto [a, b] = find_overlap(read);
@@ -276,13 +277,8 @@ class Engine {
     if (!is_contiguous(a->view))
       check::fail_value(name_ + ": " + what + " must be contiguous. Pass numpy.ascontiguousarray of it.");
     if (written) check::writable(name_.c_str(), what.c_str(), a->view);
-    const Extent e = extent_of(a->view);
-    // the last written range that begins at or before the gradient's end
-    auto after = std::lower_bound(written_.begin(), written_.end(), e.last,
-                                  [](const MemoryRange& r, std::uintptr_t at) { return r.first < at; });
-    if (e.first != e.last && after != written_.begin() && (after - 1)->last > e.first) {
-      check::fail_value(name_ + ": " + what + " shares memory with " +
-                        what_[static_cast<std::size_t>((after - 1)->owner)] +
+    if (const int owner = owner_of(written_, extent_of(a->view)); owner >= 0) {
+      check::fail_value(name_ + ": " + what + " shares memory with " + what_[static_cast<std::size_t>(owner)] +
                         ". A gradient must be an array of its own.");
     }
     return a;
@@ -306,7 +302,11 @@ class Engine {
       *held_[at] = std::move(now);
       moved = true;
     }
-    if (!moved) return;
+    if (moved) note_written();
+  }
+
+  // What a step writes, all of it apart.
+  void note_written() {
     written_.clear();
     for (std::size_t i = 0; i < held_.size(); ++i) {
       const Extent e = extent_of(held_[i]->view);
@@ -350,84 +350,7 @@ class Engine {
 
 }  // namespace
 
-namespace {
-
-// Of a list of arrays of one dtype that are nobody's parameters.
-double magnitude_of(const py::list& arrays, const std::string& how) {
-  std::vector<std::unique_ptr<Array>> held;
-  std::vector<PlainTensor> list;
-  std::int64_t elements = 0;
-  for (std::size_t i = 0; i < arrays.size(); ++i) {
-    const std::string what = item("grads", i);
-    held.push_back(std::make_unique<Array>());
-    Array& a = *held.back();
-    read_array(a, py::object(arrays[i]).ptr(), "global_grad_norm", what.c_str());
-    check::floating("global_grad_norm", what.c_str(), a.view);
-    check::same_element("global_grad_norm", what.c_str(), a.view, "grads[0]", held[0]->view.element);
-    check::same_device("global_grad_norm", what.c_str(), a.view, "grads[0]", held[0]->view);
-    if (!is_contiguous(a.view))
-      check::fail_value("global_grad_norm: " + what + " must be contiguous. Pass numpy.ascontiguousarray of it.");
-    list.push_back({a.view.data, size_of(a.view)});
-    elements += list.back().n;
-  }
-  double result = 0;
-  if (!held.empty()) {
-    const TensorView& first = held[0]->view;
-    run_released(elements, [&] { result = magnitude(how.c_str(), dtype_of(first.element), first.device, list); });
-  }
-  return result;
-}
-
-}  // namespace
-
-namespace {
-
-// A rule that looks at the arrays alone, over a list of arrays of one dtype, in place.
-void apply_to(const std::string& op, const std::string& rule, const py::list& arrays, std::vector<double> values) {
-  std::vector<std::unique_ptr<Array>> held;
-  std::vector<UpdateTensor> list;
-  std::vector<MemoryRange> ranges;
-  std::int64_t elements = 0;
-  for (std::size_t i = 0; i < arrays.size(); ++i) {
-    const std::string what = item("grads", i);
-    held.push_back(std::make_unique<Array>());
-    Array& a = *held.back();
-    read_array(a, py::object(arrays[i]).ptr(), op.c_str(), what.c_str());
-    check::floating(op.c_str(), what.c_str(), a.view);
-    check::writable(op.c_str(), what.c_str(), a.view);
-    check::same_element(op.c_str(), what.c_str(), a.view, "grads[0]", held[0]->view.element);
-    check::same_device(op.c_str(), what.c_str(), a.view, "grads[0]", held[0]->view);
-    if (!is_contiguous(a.view))
-      check::fail_value(op + ": " + what + " must be contiguous. Pass numpy.ascontiguousarray of it.");
-    const Extent e = extent_of(a.view);
-    if (e.first != e.last) ranges.push_back({e.first, e.last, static_cast<int>(i)});
-    UpdateTensor t{};
-    t.param = t.grad = a.view.data;
-    t.n = size_of(a.view);
-    elements += t.n;
-    list.push_back(t);
-  }
-  const auto [first, second] = find_overlap(ranges);
-  if (first >= 0) {
-    check::fail_value(op + ": " + item("grads", static_cast<std::size_t>(first)) + " and " +
-                      item("grads", static_cast<std::size_t>(second)) + " share memory.");
-  }
-  if (held.empty()) return;
-  values.insert(values.begin(), 1.0);
-  UpdateCall call{};
-  call.index = find_update(rule);
-  call.dtype = dtype_of(held[0]->view.element);
-  call.device = held[0]->view.device;
-  call.queue = held[0]->view.queue;
-  call.params = values.data();
-  run_released(elements, [&] { run_update(call, list); });
-}
-
-}  // namespace
-
 void init_engine(py::module_& m) {
-  m.def("apply_to", &apply_to);
-  m.def("magnitude", &magnitude_of);
   py::class_<Engine>(m, "Engine")
       .def(py::init<std::string, const std::string&, const py::list&, const std::vector<py::list>&,
                     const std::vector<std::string>&, const std::vector<py::list>&, const std::string&, const py::list&,

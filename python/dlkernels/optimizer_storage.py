@@ -6,6 +6,7 @@ type, since nothing is saved there and biases and norm weights are the most sens
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypedDict
 
 from ._arrays import copy_into, empty, zeros_state
@@ -76,10 +77,7 @@ def kept_as(parameter: Any, storage: Storage, nonnegative: bool) -> str:
     """What the engine calls the way in which a tensor of this parameter's state is kept."""
     if storage["state_dtype"] == "bfloat16":
         return "bfloat16"
-    size = 1
-    for n in parameter.shape:
-        size *= n
-    if storage["state_dtype"] == "uint8" and size >= SMALLEST_IN_BYTES:
+    if storage["state_dtype"] == "uint8" and math.prod(parameter.shape) >= SMALLEST_IN_BYTES:
         return "positive_bytes" if nonnegative else "bytes"
     return "wide"
 
@@ -97,9 +95,7 @@ def new_state(parameter: Any, kept: str, key: str) -> dict[str, Any]:
         return {key: zeros_state(parameter)}
     if kept == "bfloat16":
         return {key: _zeros(parameter, shape, "bfloat16")}
-    size = 1
-    for n in shape:
-        size *= n
+    size = math.prod(shape)
     return {key: _zeros(parameter, shape, "uint8"), f"{key}_scale": _zeros(parameter, (-(-size // SCALED),), "float32")}
 
 
