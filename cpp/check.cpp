@@ -145,11 +145,10 @@ void shared(const char* op, const char* out, const char* other) {
   fail_value(at(op, out) + " shares memory with " + other + ". Pass an array of its own.");
 }
 
-void label_range(const char* op, const char* arg, std::int64_t row, std::int64_t label, std::int64_t classes,
-                 std::int64_t ignore) {
-  throw Error(Error::Kind::index, at(op, arg) + "[" + std::to_string(row) + "] is " + std::to_string(label) +
-                                      ", wanted a class id in [0, " + std::to_string(classes) + ") or ignore_index (" +
-                                      std::to_string(ignore) + ").");
+void label_range(const char* op, const char* arg, const BadLabel& bad) {
+  throw Error(Error::Kind::index, at(op, arg) + "[" + std::to_string(bad.row) + "] is " + std::to_string(bad.label) +
+                                      ", wanted a class id in [0, " + std::to_string(bad.classes) +
+                                      ") or ignore_index (" + std::to_string(bad.ignore) + ").");
 }
 
 void cuda_layout(const char* op, const char* arg) {

@@ -32,8 +32,7 @@ int axis(const char* op, std::int64_t axis, const TensorView& t);
 
 [[noreturn]] void overlap(const char* op, const char* out, const char* in);
 [[noreturn]] void shared(const char* op, const char* out, const char* other);
-[[noreturn]] void label_range(const char* op, const char* arg, std::int64_t row, std::int64_t label,
-                              std::int64_t classes, std::int64_t ignore);
+[[noreturn]] void label_range(const char* op, const char* arg, const BadLabel& bad);
 [[noreturn]] void cuda_layout(const char* op, const char* arg);
 [[noreturn]] void fail_value(const std::string& text);
 [[noreturn]] void fail_type(const std::string& text);

@@ -17,15 +17,11 @@ namespace {
 char* scan_labels(const RowLossCall& c, const RowArgs& a, std::int64_t rows, std::int64_t cols, std::int64_t value_size,
                   const Workspace& workspace) {
   void* total = workspace(static_cast<std::size_t>(3 * value_size));
-  auto* bad = static_cast<std::int64_t*>(workspace(sizeof(std::int64_t)));
+  auto* bad = static_cast<BadLabel*>(workspace(sizeof(BadLabel)));
   const LabelArgs scan{rows, cols, c.ignore, a.label, a.label_bytes, a.column[0], total, bad, a.queue};
   const Target& target = target_for(c.in[0]->device);
   check::device_status(c.op, target.labels->entry[0].run[static_cast<int>(c.dtype)](scan));
-  if (c.in[0]->device == Device::cpu && *bad >= 0) {
-    const std::int64_t y = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[*bad]
-                                              : static_cast<const std::int32_t*>(a.label)[*bad];
-    check::label_range(c.op, c.label_name, *bad, y, cols, c.ignore);
-  }
+  if (c.in[0]->device == Device::cpu && bad->row >= 0) check::label_range(c.op, c.label_name, *bad);
   return static_cast<char*>(total);
 }
 

@@ -24,6 +24,17 @@ constexpr int kLanes = 256;
 // Sums over rows (the gradient of a weight or a bias) take rows in blocks of 32, each added in row order; then the block results again.
 constexpr int kRowBlock = 32;
 
+// Where the elements of operands lie that are no contiguous run: index i of the call is taken apart by `shape`, the last dimension
+// fastest, and element i of operand k lies sum of index[d] * step[k][d] elements after its pointer. Steps may be negative or 0. Operands are
+// numbered as the Args say. Only targets on a GPU are given one: a CPU is handed contiguous tiles.
+constexpr int kWalkDims = 6;
+constexpr int kWalkers = kMaxIn + kMaxOut + 3;
+struct Walk {
+  int dims;
+  std::int64_t shape[kWalkDims];
+  std::int64_t step[kWalkers][kWalkDims];
+};
+
 // out[j][i] = f_j(in[0][i], in[1][i], ...) over n contiguous elements.
 struct MapArgs {
   std::int64_t n;
@@ -33,10 +44,12 @@ struct MapArgs {
   const double* params;
   std::uint64_t seed, offset;  // random ops only
   bool stream;                 // outputs will not be read soon: bypass the cache
+  const Walk* walk;            // of in[k] as operand k, out[k] as kMaxIn + k; null: contiguous
   void* queue;                 // CUDA stream; null on a CPU
 };
 
-// Row-wise: statistics of each row, then outputs of the same shape. Rows are contiguous, `step` elements apart.
+// Row-wise: statistics of each row, then outputs of the same shape. Rows are contiguous, `step` elements apart; with walks, row r begins where
+// row_walk says, and its column c lies where column_walk says from there. Operands: in[k] is k, out[k] is kMaxIn + k.
 struct RowArgs {
   std::int64_t rows, cols;
   std::int64_t first;  // index of row 0 in the whole array
@@ -59,6 +72,7 @@ struct RowArgs {
   std::int64_t upstream_step;
   const void* divisor;  // compute type, scalar: gradients are divided by it; null: by `count`
   double count;
+  const Walk *row_walk, *column_walk;  // both or neither
   void* queue;
 };
 
@@ -78,7 +92,15 @@ struct ReduceArgs {
   const void* divisor;  // compute type, scalar: gradients, or a sum of one block, are divided by it; null: by `count`
   double count;
   bool stream;
+  const Walk* walk;  // of in[k] as operand k, out[k] as kMaxIn + k, then weight, upstream and value; null: contiguous
   void* queue;
+};
+
+// A class id that is out of range. On a GPU it lies in memory that the host can read at any time (DeviceCalls::mailbox): a kernel
+// that finds one writes the other members, then `row`; one that finds none leaves it alone.
+struct BadLabel {
+  std::int64_t row;  // -1: none
+  std::int64_t label, classes, ignore;
 };
 
 // Class ids: are all of them in range, and what is the weight of those that count?
@@ -88,7 +110,7 @@ struct LabelArgs {
   int label_bytes;
   const void* weight;  // storage type, one per class; null: each counts 1
   void* total;         // out, compute type, three: the weights of the rows that count, how many they are, and the ratio
-  std::int64_t* bad;   // out: the first row whose label is out of range, or -1
+  BadLabel* bad;       // out: the first row whose label is out of range
   void* queue;
 };
 
@@ -201,6 +223,15 @@ struct Table {
   int size;
 };
 
+// What the host asks of a target whose memory is not its own.
+struct DeviceCalls {
+  int (*use)(int device, int* before);  // makes it the current one; returns the device's error code
+  int (*wait)(void* queue);             // until everything is done that was queued
+  const char* (*failure)();             // this thread's last failure in words: which kernel, on which grid, CUDA's text
+  bool (*no_memory)(int code);          // is that what this error code means?
+  BadLabel* (*mailbox)(int device);     // one for each device; null if the device has none
+};
+
 // Tables of all targets are folded from the same lists, so an op has the same index in each.
 struct Target {
   const char* name;
@@ -212,6 +243,7 @@ struct Target {
   const Table<DistanceArgs>* distance;    // null: this target has none
   const Table<MagnitudeArgs>* magnitude;  // null: this target has none
   const Table<RescaleArgs>* rescale;      // entries for f32, f64, f16, bf16 and uint8; null: this target has none
+  const DeviceCalls* device;              // null: the host's own memory
 };
 
 }  // namespace dlk

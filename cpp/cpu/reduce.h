@@ -176,7 +176,7 @@ int labels(const LabelArgs& a) {
   S lane[kLanes];
   tree<S> above;
   above.clear();
-  *a.bad = -1;
+  a.bad->row = -1;
   std::int64_t valid = 0;
   for (std::int64_t first = 0; first < a.n; first += kBlock) {
     const std::int64_t n = a.n - first < kBlock ? a.n - first : kBlock;
@@ -187,7 +187,7 @@ int labels(const LabelArgs& a) {
                                                 : static_cast<const std::int32_t*>(a.label)[r];
       if (y == a.ignore) continue;
       if (y < 0 || y >= a.classes) {
-        *a.bad = r;
+        *a.bad = {r, y, a.classes, a.ignore};
         return 0;
       }
       ++valid;

@@ -16,7 +16,7 @@ extern const Table<MagnitudeArgs> magnitude_entries;
 extern const Table<RescaleArgs> rescale_entries;
 
 extern const Target target;
-const Target target = {DLK_TEXT(DLK_TARGET), &map_entries,      &rows_entries,      &reduce_entries, &label_entries,
-                       &update_entries,      &distance_entries, &magnitude_entries, &rescale_entries};
+const Target target = {DLK_TEXT(DLK_TARGET), &map_entries,      &rows_entries,      &reduce_entries,  &label_entries,
+                       &update_entries,      &distance_entries, &magnitude_entries, &rescale_entries, nullptr};
 }  // namespace DLK_TARGET
 }  // namespace dlk

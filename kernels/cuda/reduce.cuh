@@ -262,7 +262,11 @@ __global__ void __launch_bounds__(kLabelThreads, 1) label_kernel(const LabelArgs
   total[0] = bad != none ? S(__builtin_nan("")) : valid == 0 ? S(0) : a.weight == nullptr ? S(valid) : weighed;
   total[1] = bad != none ? S(__builtin_nan("")) : S(valid);
   total[2] = total[0] / total[1];
-  *a.bad = bad == none ? -1 : bad;
+  if (bad != none) {
+    const std::int64_t y = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[bad]
+                                              : static_cast<const std::int32_t*>(a.label)[bad];
+    *a.bad = {bad, y, a.classes, a.ignore};
+  }
 }
 
 template <class T>

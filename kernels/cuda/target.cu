@@ -15,6 +15,6 @@ extern const Table<UpdateArgs> update_entries;
 
 extern const Target target;
 const Target target = {DLK_TEXT(DLK_TARGET), &map_entries, &rows_entries, &reduce_entries, &label_entries,
-                       &update_entries,      nullptr,      nullptr,       nullptr};
+                       &update_entries,      nullptr,      nullptr,       nullptr,         nullptr};
 }  // namespace DLK_TARGET
 }  // namespace dlk

@@ -75,7 +75,7 @@ void label_call(Dtype d, std::int64_t n, bool weighted, int bad, bool ignore_all
   for (Id& y : ids) y = Id(ignore_all || random_below(5) == 0 ? ignore : random_below(classes));
   for (int b = 0; b < bad && n > 0; ++b) ids[std::size_t(random_below(n))] = Id(b % 2 == 0 ? classes : -1);
   Twin weight(d, classes, 0, Values::positive), total(compute_type(d), 3, 0, Values::tame);
-  std::int64_t first_bad[2];
+  dlk::BadLabel found[2] = {{-1, 0, 0, 0}, {-1, 0, 0, 0}};
   for (Side s : {on_cpu, on_cuda}) {
     dlk::LabelArgs a{};
     a.n = n;
@@ -85,15 +85,15 @@ void label_call(Dtype d, std::int64_t n, bool weighted, int bad, bool ignore_all
     a.label_bytes = sizeof(Id);
     a.weight = weighted ? weight.at(s) : nullptr;
     a.total = total.at(s);
-    a.bad = &first_bad[s];
+    a.bad = &found[s];
     target_of(s).labels->entry[0].run[int(d)](a);
   }
   const std::string call = std::string("labels ") + dtype_name[int(d)] + " n=" + std::to_string(n) +
                            (weighted ? " weighted" : "") + " bad=" + std::to_string(bad);
-  expect(first_bad[0] == first_bad[1],
-         call + ": first bad row " + std::to_string(first_bad[0]) + " and " + std::to_string(first_bad[1]));
-  if (first_bad[0] < 0) expect_same(total, call, "total");  // the CPU leaves it alone: the caller throws
-  expect(bad == 0 || n == 0 || first_bad[0] >= 0, call + ": nothing found");
+  expect(found[0].row == found[1].row,
+         call + ": first bad row " + std::to_string(found[0].row) + " and " + std::to_string(found[1].row));
+  if (found[0].row < 0) expect_same(total, call, "total");  // the CPU leaves it alone: the caller throws
+  expect(bad == 0 || n == 0 || found[0].row >= 0, call + ": nothing found");
   expect_no_reports(call);
 }
 
