@@ -86,6 +86,37 @@ DLK_FN std::int64_t lead(const T* p) {
   return std::int64_t((16 - reinterpret_cast<std::uintptr_t>(p) % 16) % 16 / sizeof(T));
 }
 
+// i / n of numbers that are not negative: 32-bit division, of which a 64-bit one takes several times as many instructions, where both fit.
+DLK_DEVICE std::int64_t quotient(std::int64_t i, std::int64_t n) {
+  if ((i | n) >> 32 == 0) return std::uint32_t(i) / std::uint32_t(n);
+  return std::int64_t(std::uint64_t(i) / std::uint64_t(n));
+}
+
+// Index i of a walk, taken apart once for all its operands; then where it lies, in elements after the pointer of operand k.
+struct walk_index {
+  std::int64_t at[kWalkDims];
+
+  DLK_DEVICE walk_index(const Walk& w, std::int64_t i) {
+#pragma unroll
+    for (int d = kWalkDims - 1; d >= 1; --d) {
+      at[d] = 0;
+      if (d >= w.dims) continue;
+      const std::int64_t outer = quotient(i, w.shape[d]);
+      at[d] = i - outer * w.shape[d];
+      i = outer;
+    }
+    at[0] = i;
+  }
+  DLK_DEVICE std::int64_t offset(const Walk& w, int k) const {
+    std::int64_t sum = 0;
+#pragma unroll
+    for (int d = 0; d < kWalkDims; ++d) {
+      if (d < w.dims) sum += at[d] * w.step[k][d];
+    }
+    return sum;
+  }
+};
+
 template <class S, class Args>
 DLK_DEVICE S divisor(const Args& a) {
   return a.divisor == nullptr ? S(a.count) : *static_cast<const S*>(a.divisor);
