@@ -223,13 +223,15 @@ struct Table {
   int size;
 };
 
-// What the host asks of a target whose memory is not its own.
+// What the host asks of a target whose memory is not its own. What returns int returns the device's error code, 0 for none.
 struct DeviceCalls {
-  int (*use)(int device, int* before);  // makes it the current one; returns the device's error code
-  int (*wait)(void* queue);             // until everything is done that was queued
-  const char* (*failure)();             // this thread's last failure in words: which kernel, on which grid, CUDA's text
-  bool (*no_memory)(int code);          // is that what this error code means?
-  BadLabel* (*mailbox)(int device);     // one for each device; null if the device has none
+  int (*use)(int device, int* before);                          // makes it the current one
+  int (*clear)(void* memory, std::int64_t bytes, void* queue);  // to 0, in the queue's turn
+  int (*wait)(int device);                                      // until everything is done that was queued on it
+  const char* (
+      *failure)();  // this thread's last failed launch in words: which kernel, on which grid, the device's text
+  bool (*no_memory)(int code);       // is that what this error code means?
+  BadLabel* (*mailbox)(int device);  // one for each device, in memory of the host; null if the device can have none
 };
 
 // Tables of all targets are folded from the same lists, so an op has the same index in each.

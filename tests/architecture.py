@@ -21,6 +21,9 @@ Tree = dict[str, str]
 ROOMS = (  # the first pattern that matches decides
     ("Waist", "kernels/abi.h"),
     ("Waist", "kernels/dtype.h"),
+    ("Device", "kernels/cuda/device.cu"),
+    ("Device", "kernels/cuda/probe.cu"),
+    ("Device", "kernels/cuda/failure.h"),
     ("CUDA loops", "kernels/cuda/*"),
     ("Math", "kernels/*.h"),
     ("CPU loops", "cpp/cpu/*"),
@@ -42,7 +45,8 @@ MAY_INCLUDE = {
     "Waist": {"Waist", "Math"},
     "Math": {"Math"},
     "CPU loops": {"CPU loops", "Math", "Waist"},
-    "CUDA loops": {"CUDA loops", "Math", "Waist"},
+    "CUDA loops": {"CUDA loops", "Device", "Math", "Waist"},
+    "Device": {"Device", "Math", "Waist"},
     "Host": {"Host", "ABI"},
     "Door": {"Door", "Host", "ABI"},
     "ABI": {"ABI"},
@@ -62,6 +66,7 @@ SYSTEM = {
     "CPU loops": (True, PLAIN),
     "CUDA loops": (True, f"{PLAIN}|{CUDA}"),
     "ABI": (True, r"stdint\.h|stddef\.h|stdbool\.h"),
+    "Device": (False, f"{INTRINSICS}|{PYTHON}|{DLPACK}"),
     "Host": (False, ALL_FOREIGN),
     "Door": (False, f"{INTRINSICS}|{CUDA}"),
 }

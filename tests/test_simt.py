@@ -11,24 +11,27 @@ import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from simt_build import (
+    CPU_TARGET,
+    CUDA,
+    DEVICE,
+    EMULATION,
+    HOST,
+    KERNEL,
+    ROOT,
+    SIMT,
+    built,
+    compiled,
+    folder_of_run,
+    jobs_of,
+    objects,
+)
 
-ROOT = Path(__file__).resolve().parents[1]
-SIMT, CUDA, CPU = ROOT / "tests/simt", ROOT / "kernels/cuda", ROOT / "cpp/cpu"
-CUDA_LOOPS = sorted(path.stem for path in CUDA.glob("*.cu") if path.stem != "probe")
-CPU_LOOPS = sorted(path.stem for path in CPU.glob("*.cpp"))
-EMULATION = ("simt", "race", "compare")
 BITS = ("bits_elementwise", "bits_rows", "bits_reduce")
 SECONDS = 900  # a run takes 5 to 30, some minutes in full; only a hang takes longer
-
-# -march=native for a hardware fma; the bits are those of any machine (DESIGN.md 3.1).
-ARITHMETIC = ["-std=c++17", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
-# The instrumentation of -fsanitize=thread, without ThreadSanitizer's library: tests/simt/race.cpp is its runtime.
-KERNEL = [*ARITHMETIC, "-O1", "-fsanitize=thread", "-fno-strict-aliasing", "-x", "c++", "-DDLK_TARGET=simt"]
-HOST = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-DDLK_TARGET=test"]
 
 pytestmark = pytest.mark.skipif(
     not (sys.platform == "linux" and CUDA.exists() and shutil.which("g++")),
@@ -36,44 +39,27 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def compiled(source: Path, output: Path, *flags: str) -> Path:
-    """The object file of a source; fails with the compiler's words."""
-    return built("-c", "-I", SIMT, *flags, source, "-o", output)  # -x c++ goes before what it names
-
-
-def built(*arguments: str | Path) -> Path:
-    done = subprocess.run(["g++", *arguments], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-6000:]
-    return Path(arguments[-1])
-
-
 def run(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *arguments], check=False, capture_output=True, text=True, timeout=SECONDS)
 
 
 @pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Everything compiled, two files at a time."""
-    folder = tmp_path_factory.mktemp("simt")
-    cpu = [*ARITHMETIC, "-O1", "-w", "-DDLK_TARGET=cpu"]
-    jobs = [(CUDA / f"{name}.cu", f"simt_{name}", KERNEL) for name in CUDA_LOOPS]
-    jobs += [(CPU / f"{name}.cpp", f"cpu_{name}", cpu) for name in CPU_LOOPS]
-    jobs += [(SIMT / f"{name}.cpp", name, HOST) for name in (*EMULATION, *BITS)]
-    jobs += [(SIMT / "planted.cpp", "planted", [*HOST, "-O1", "-fsanitize=thread", "-fno-strict-aliasing"])]
-    with ThreadPoolExecutor(2) as pool:
-        paths = pool.map(lambda job: compiled(job[0], folder / f"{job[1]}.o", *job[2]), jobs)
-        return dict(zip((job[1] for job in jobs), paths, strict=True))
+def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Everything compiled."""
+    planted = (SIMT / "planted.cpp", "planted", [*HOST, "-O1", "-fsanitize=thread", "-fno-strict-aliasing"])
+    return objects(folder_of_run(tmp_path_factory), [*DEVICE, *CPU_TARGET, *jobs_of("compare", *BITS), planted])
 
 
-def linked(name: str, objects: dict[str, Path], output: Path) -> Path:
+def linked(name: str, parts: dict[str, Path], output: Path) -> Path:
     """The program `name` with the loops of both sides; planted.cpp brings kernels of its own."""
-    others = ("simt", "race") if name == "planted" else [part for part in objects if part not in (*BITS, "planted")]
-    return built(objects[name], *(objects[part] for part in others), "-pthread", "-o", output)
+    others = EMULATION if name == "planted" else [part for part in parts if part not in (*BITS, "planted")]
+    return built(parts[name], *(parts[part] for part in others), "-pthread", "-o", output)
 
 
 @pytest.fixture(scope="module")
-def programs(objects: dict[str, Path]) -> dict[str, Path]:
-    return {name: linked(name, objects, objects[name].with_suffix("")) for name in (*BITS, "planted")}
+def programs(parts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("programs")
+    return {name: linked(name, parts, folder / name) for name in (*BITS, "planted")}
 
 
 @pytest.mark.parametrize("full", [(), pytest.param(("full",), marks=pytest.mark.slow)], ids=["in-turn", "full"])
@@ -118,7 +104,7 @@ BARRIERS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BARRIERS)
-def test_a_barrier_taken_out_of_the_row_loops_is_missed(objects: dict[str, Path], tmp_path: Path, name: str) -> None:
+def test_a_barrier_taken_out_of_the_row_loops_is_missed(parts: dict[str, Path], tmp_path: Path, name: str) -> None:
     shutil.copytree(ROOT / "kernels", tmp_path / "kernels")
     file, where = BARRIERS[name]
     source = tmp_path / "kernels/cuda" / file
@@ -126,5 +112,5 @@ def test_a_barrier_taken_out_of_the_row_loops_is_missed(objects: dict[str, Path]
     assert text.count(where) == 1
     source.write_text(text.replace(where, re.sub(r"cluster\.meet\(\)|__sync\w+\(\)", "", where)))
     rows = compiled(tmp_path / "kernels/cuda/rows.cu", tmp_path / "rows.o", *KERNEL)
-    done = run(linked("bits_rows", {**objects, "simt_rows": rows}, tmp_path / "bits_rows"))
+    done = run(linked("bits_rows", {**parts, "simt_rows": rows}, tmp_path / "bits_rows"))
     assert done.returncode == 1, done.stdout + done.stderr  # by a race, or by wrong bits before one is looked for

@@ -9,6 +9,7 @@
 #include "../abi.h"
 #include "../dtype.h"
 #include "../list.h"
+#include "failure.h"
 #include "tuning.h"
 
 #define DLK_DEVICE __device__ __forceinline__
@@ -166,6 +167,8 @@ inline device current_device() {
 DLK_FN std::int64_t at_most(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 DLK_FN std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+constexpr int kSharedForAll = 48 * 1024;  // bytes of shared memory for which a kernel need not ask
+
 // What a launch may want besides threads.
 struct extras {
   int cluster = 1;       // thread blocks to a cluster
@@ -189,10 +192,15 @@ int launch(void (*kernel)(P...), std::int64_t blocks, int threads, extras more, 
     config.numAttrs = 1;
   }
   cudaError_t error = cudaSuccess;
-  if (more.shared_bytes > 0)
+  if (more.shared_bytes > kSharedForAll)
     error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, more.shared_bytes);
   if (error == cudaSuccess) error = cudaLaunchKernelEx(&config, kernel, args...);
   cudaGetLastError();  // a failed launch must not be found again by somebody else's call
+  if (error != cudaSuccess) {
+    const char* name = "";
+    cudaFuncGetName(&name, reinterpret_cast<const void*>(kernel));
+    describe_failure(name, blocks, threads, more.cluster, more.shared_bytes, int(error));
+  }
   return int(error);
 }
 

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "cuda_runtime.h"
 
@@ -23,6 +24,7 @@ namespace simt {
 
 Device device;
 Counts counts;
+void (*memory_gate)(bool open) = nullptr;
 
 namespace {
 
@@ -75,15 +77,25 @@ struct Segment {
   char* base;
   std::size_t size;
 };
+// the object that this code belongs to: the program, or a library
 int find_segment(dl_phdr_info* info, std::size_t, void* out) {
+  const auto here = reinterpret_cast<std::uintptr_t>(&find_segment);
+  bool mine = false;
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const auto& part = info->dlpi_phdr[i];
+    const std::uintptr_t begin = info->dlpi_addr + part.p_vaddr;
+    mine = mine || (part.p_type == PT_LOAD && here >= begin && here < begin + part.p_memsz);
+  }
+  if (!mine) return 0;
   for (int i = 0; i < info->dlpi_phnum; ++i) {
     if (info->dlpi_phdr[i].p_type == PT_TLS && info->dlpi_tls_data != nullptr) {
       *static_cast<Segment*>(out) = {static_cast<char*>(info->dlpi_tls_data), info->dlpi_phdr[i].p_memsz};
     }
   }
-  return 1;  // the first object is the program itself
+  return 1;
 }
 Segment shared_segment() {
+  *reinterpret_cast<volatile char*>(dlk_dynamic_shared) = 0;  // a library's segment is made when it is first touched
   Segment s{nullptr, 0};
   dl_iterate_phdr(find_segment, &s);
   if (s.base == nullptr) std::abort();
@@ -394,10 +406,12 @@ cudaError_t run_grid(const cudaLaunchConfig_t& config, void (*call)(const void*)
   Cluster cluster;
   for (unsigned i = 0; i < config.numAttrs; ++i) cluster.size = config.attrs[i].val.clusterDim.x;
   cluster.shared.resize(cluster.size);
+  if (device.fails != 0) return static_cast<cudaError_t>(std::exchange(device.fails, 0));
   if (grid.blocks == 0 || grid.blocks % cluster.size != 0 || grid.threads == 0 || grid.threads > 1024)
     return cudaErrorInvalidConfiguration;
   if (cluster.size > kMaxCluster || (cluster.size > 1 && device.cc < 90)) return cudaErrorInvalidConfiguration;
   ++counts.launches;
+  const OpenMemory open;
   if (cluster.size == 1) {
     run_share(grid, cluster, 0);
     return cudaSuccess;
@@ -446,16 +460,3 @@ std::vector<std::string> take_reports() {
 }
 
 }  // namespace simt
-
-cudaError_t cudaGetDevice(int* id) {
-  *id = 0;
-  return cudaSuccess;
-}
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  if (attribute == cudaDevAttrMultiProcessorCount) *value = simt::device.sms;
-  if (attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin) *value = simt::device.shared_bytes;
-  if (attribute == cudaDevAttrComputeCapabilityMajor) *value = simt::device.cc / 10;
-  if (attribute == cudaDevAttrComputeCapabilityMinor) *value = simt::device.cc % 10;
-  return cudaSuccess;
-}
-cudaError_t cudaGetLastError() { return cudaSuccess; }

@@ -8,6 +8,7 @@ namespace simt {
 
 struct Device {
   int cc = 90, sms = 3, shared_bytes = 227 * 1024;
+  int fails = 0;           // the next launch fails with this error code
   bool backwards = false;  // threads of a block run in descending order
   bool watch = false;      // look for races, uninitialized shared memory and misaligned packets (slow)
 };
@@ -22,6 +23,17 @@ struct Counts {
   std::uint64_t launches, blocks, threads, cluster_launches, shuffles, block_barriers, cluster_barriers, accesses;
 };
 extern Counts counts;
+
+// Who keeps the device's memory where the host cannot reach it (python_device.cpp) opens it while the device works.
+extern void (*memory_gate)(bool open);
+struct OpenMemory {
+  OpenMemory() {
+    if (memory_gate != nullptr) memory_gate(true);
+  }
+  ~OpenMemory() {
+    if (memory_gate != nullptr) memory_gate(false);
+  }
+};
 
 // For race.cpp: where the running thread stands. Barriers passed so far are its clocks.
 struct Where {

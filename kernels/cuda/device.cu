@@ -1,0 +1,80 @@
+// What the host asks of the device besides kernels (DeviceCalls). Nothing here waits but `wait`.
+#include <cuda_runtime.h>
+
+#include <cstdio>
+#include <mutex>
+
+#include "../abi.h"
+#include "../config.h"
+#include "failure.h"
+
+namespace dlk {
+namespace DLK_TARGET {
+
+char* failure_text() {
+  static thread_local char text[kFailureText] = "";
+  return text;
+}
+
+void describe_failure(const char* kernel, std::int64_t blocks, int threads, int cluster, int shared_bytes, int code) {
+  std::snprintf(failure_text(), kFailureText,
+                "kernel %s on a grid of %lld blocks of %d threads (clusters of %d, %d bytes of shared memory): %s",
+                kernel, static_cast<long long>(blocks), threads, cluster, shared_bytes,
+                cudaGetErrorString(static_cast<cudaError_t>(code)));
+}
+
+namespace {
+
+constexpr int kMaxDevices = 64;
+
+int use(int device, int* before) {
+  cudaError_t error = cudaGetDevice(before);
+  if (error == cudaSuccess && *before != device) error = cudaSetDevice(device);
+  return int(error);
+}
+
+int clear(void* memory, std::int64_t bytes, void* queue) {
+  return int(cudaMemsetAsync(memory, 0, std::size_t(bytes), static_cast<cudaStream_t>(queue)));
+}
+
+int wait(int device) {
+  int before = 0;
+  cudaError_t error = cudaError_t(use(device, &before));
+  if (error == cudaSuccess) error = cudaDeviceSynchronize();
+  cudaSetDevice(before);
+  return int(error);
+}
+
+const char* failure() { return failure_text(); }
+
+bool no_memory(int code) { return code == int(cudaErrorMemoryAllocation); }
+
+// Pinned memory that the device reaches under the same address; made at the first call that needs one, and kept. That call may be part of
+// a graph that is being captured, where such a call is refused unless this thread says that it is none of the graph's.
+BadLabel* mailbox(int device) {
+  static std::mutex lock;
+  static BadLabel* made[kMaxDevices] = {};
+  if (device < 0 || device >= kMaxDevices) return nullptr;
+  const std::lock_guard<std::mutex> guard(lock);
+  BadLabel*& box = made[device];
+  if (box != nullptr) return box;
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  cudaThreadExchangeStreamCaptureMode(&mode);
+  void* memory = nullptr;
+  const cudaError_t error = cudaHostAlloc(&memory, sizeof(BadLabel), cudaHostAllocPortable | cudaHostAllocMapped);
+  cudaThreadExchangeStreamCaptureMode(&mode);
+  if (error != cudaSuccess) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  box = static_cast<BadLabel*>(memory);
+  *box = {-1, 0, 0, 0};
+  return box;
+}
+
+}  // namespace
+
+extern const DeviceCalls device_calls;
+const DeviceCalls device_calls = {use, clear, wait, failure, no_memory, mailbox};
+}  // namespace DLK_TARGET
+}  // namespace dlk

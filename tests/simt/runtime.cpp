@@ -1,0 +1,43 @@
+// The functions of the CUDA runtime that the host calls, for the one emulated device.
+#include "cuda_runtime.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "simt.h"
+
+cudaError_t cudaGetDevice(int* id) {
+  *id = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  if (attribute == cudaDevAttrMultiProcessorCount) *value = simt::device.sms;
+  if (attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin) *value = simt::device.shared_bytes;
+  if (attribute == cudaDevAttrComputeCapabilityMajor) *value = simt::device.cc / 10;
+  if (attribute == cudaDevAttrComputeCapabilityMinor) *value = simt::device.cc % 10;
+  return cudaSuccess;
+}
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaSetDevice(int id) { return id == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t) {
+  const simt::OpenMemory open;
+  std::memset(memory, value, bytes);
+  return cudaSuccess;
+}
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorMemoryAllocation ? "out of memory" : "an error of the emulated device";
+}
+cudaError_t cudaFuncGetName(const char** name, const void*) {
+  *name = "emulated_kernel";
+  return cudaSuccess;
+}
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) { return cudaSuccess; }
+cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) {
+  *memory = std::malloc(bytes);
+  return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* memory) {
+  std::free(memory);
+  return cudaSuccess;
+}
