@@ -1,7 +1,6 @@
 // batch_norm, group_norm and instance_norm. A row of the kernels is the run of one channel in one example, or, where that would be short,
 // the whole channel, gathered. Their moments and sums are combined by row calls on small arrays of the compute type.
-#include <cstring>
-
+#include "device.h"
 #include "norms.h"
 #include "rows.h"
 #include "target.h"
@@ -37,15 +36,16 @@ struct Shape {
   double row_elements() const { return static_cast<double>(gathered ? batch * inner : inner); }
 };
 
-TensorView numbers(const void* data, Element element, std::initializer_list<std::int64_t> shape,
-                   std::initializer_list<std::int64_t> steps) {
+// Numbers of the call's own, where x is.
+TensorView numbers(const ChannelNormCall& c, const void* data, Element element,
+                   std::initializer_list<std::int64_t> shape, std::initializer_list<std::int64_t> steps) {
   TensorView v;
   v.data = const_cast<void*>(data);
   v.element = element;
-  v.device = Device::cpu;
-  v.device_id = 0;
+  v.device = c.x->device;
+  v.device_id = c.x->device_id;
   v.readonly = false;
-  v.queue = nullptr;
+  v.queue = c.x->queue;
   v.ndim = 0;
   for (const std::int64_t n : shape) v.shape[v.ndim++] = n;
   int d = 0;
@@ -89,9 +89,10 @@ void combine(const ChannelNormCall& c, const Shape& s, int index, const double* 
   r.ins = weight == nullptr ? 2 : 3;
   for (int k = 0; k < r.ins; ++k) {
     if (c.groups == 0) {
-      in[k] = numbers(data[k], s.compute, {s.parts, s.channels}, {k == 2 ? 0 : s.channels, 1});
+      in[k] = numbers(c, data[k], s.compute, {s.parts, s.channels}, {k == 2 ? 0 : s.channels, 1});
     } else {
-      in[k] = numbers(data[k], s.compute, {s.batch, c.groups, s.per_group}, {k == 2 ? 0 : s.channels, s.per_group, 1});
+      in[k] =
+          numbers(c, data[k], s.compute, {s.batch, c.groups, s.per_group}, {k == 2 ? 0 : s.channels, s.per_group, 1});
     }
     r.in[k] = &in[k];
   }
@@ -101,14 +102,13 @@ void combine(const ChannelNormCall& c, const Shape& s, int index, const double* 
 }
 
 // A number per channel in the compute type: what a weight is to the kernels.
-const void* widened(const ChannelNormCall& c, const Shape& s, const TensorView* t, const char* arg,
-                    const Workspace& workspace) {
+const void* widened(const ChannelNormCall& c, const Shape& s, const TensorView* t, const Workspace& workspace) {
   if (t == nullptr) return nullptr;
-  const void* data = contiguous(*t, c.op, arg, workspace);
+  const void* data = contiguous(*t, c.op, workspace);
   if (t->element == s.compute) return data;
   static const int index = required(find_rows("widen", ""));
   void* const wide = workspace(static_cast<std::size_t>(s.channels * s.item()));
-  TensorView in = numbers(data, t->element, {s.channels, 1}, {1, 1});
+  TensorView in = numbers(c, data, t->element, {s.channels, 1}, {1, 1});
   RowCall r{};
   r.op = c.op;
   r.index = index;
@@ -121,9 +121,9 @@ const void* widened(const ChannelNormCall& c, const Shape& s, const TensorView* 
   return wide;
 }
 
-const void* zeros(std::int64_t n, const Shape& s, const Workspace& workspace) {
+const void* zeros(const ChannelNormCall& c, std::int64_t n, const Shape& s, const Workspace& workspace) {
   void* const z = workspace(static_cast<std::size_t>(n * s.item()));
-  std::memset(z, 0, static_cast<std::size_t>(n * s.item()));
+  clear(c.op, *c.x, z, n * s.item());
   return z;
 }
 
@@ -135,9 +135,9 @@ void fill_scalars(const ChannelNormCall& c, const Shape& s, const ChannelStats& 
   r.scalar[0].data = stats.mean;
   r.scalar[1].data = stats.rstd;
   r.scalar[2] = r.scalar[3] = PerRow{nullptr, 1, s.channels};
-  r.scalar[2].data = widened(c, s, c.weight, "weight", workspace);
-  r.scalar[3].data = widened(c, s, c.bias, "bias", workspace);
-  if (r.scalar[3].data == nullptr) r.scalar[3].data = zeros(s.channels, s, workspace);
+  r.scalar[2].data = widened(c, s, c.weight, workspace);
+  r.scalar[3].data = widened(c, s, c.bias, workspace);
+  if (r.scalar[3].data == nullptr) r.scalar[3].data = zeros(c, s.channels, s, workspace);
 }
 
 }  // namespace
@@ -159,7 +159,7 @@ void channel_moments(const ChannelNormCall& c, const ChannelStats& stats, const 
 void rstd_of(const ChannelNormCall& c, const void* var, void* rstd) {
   static const int index = required(find_rows("widen.rsqrt", ""));
   const Shape s(c);
-  TensorView in = numbers(var, s.compute, {s.channels, 1}, {1, 1});
+  TensorView in = numbers(c, var, s.compute, {s.channels, 1}, {1, 1});
   RowCall r{};
   r.op = c.op;
   r.index = index;
@@ -218,7 +218,7 @@ void run_normalize_grad(const ChannelNormCall& c, const TensorView& upstream, co
   r.out[0] = &dx;
   r.scalar[4] = r.scalar[5] = r.scalar[0];
   if (constant) {
-    r.scalar[4].data = r.scalar[5].data = zeros(s.groups, s, workspace);
+    r.scalar[4].data = r.scalar[5].data = zeros(c, s.groups, s, workspace);
   } else {
     void* mean[kMaxOut] = {};
     for (int k = 0; k < 2; ++k) mean[k] = workspace(static_cast<std::size_t>(s.groups * s.item()));
@@ -231,10 +231,24 @@ void run_normalize_grad(const ChannelNormCall& c, const TensorView& upstream, co
   run(r);
 }
 
+void copy_numbers(const ChannelNormCall& c, const void* from, void* to) {
+  static const int index = required(find_map("copy", ""));
+  const Shape s(c);
+  TensorView a = numbers(c, from, s.compute, {s.channels}, {1}), b = numbers(c, to, s.compute, {s.channels}, {1});
+  MapCall m{};
+  m.op = c.op;
+  m.index = index;
+  m.dtype = dtype_of(s.compute);
+  m.in[0] = &a;
+  m.ins = 1;
+  m.out[0] = &b;
+  run(m);
+}
+
 void update_running(const ChannelNormCall& c, void* running, const void* batch, double momentum, double scale) {
   static const int index = required(find_map("blend", ""));
   const Shape s(c);
-  TensorView a = numbers(running, s.compute, {s.channels}, {1}), b = numbers(batch, s.compute, {s.channels}, {1});
+  TensorView a = numbers(c, running, s.compute, {s.channels}, {1}), b = numbers(c, batch, s.compute, {s.channels}, {1});
   const double params[] = {momentum, scale};
   MapCall m{};
   m.op = c.op;

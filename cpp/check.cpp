@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <vector>
 
+#include "target.h"
+
 namespace dlk {
 
 std::string element_name(const TensorView& t) {
@@ -145,14 +147,26 @@ void shared(const char* op, const char* out, const char* other) {
   fail_value(at(op, out) + " shares memory with " + other + ". Pass an array of its own.");
 }
 
+namespace {
+std::string label_text(const BadLabel& bad) {
+  return "[" + std::to_string(bad.row) + "] is " + std::to_string(bad.label) + ", wanted a class id in [0, " +
+         std::to_string(bad.classes) + ") or ignore_index (" + std::to_string(bad.ignore) + ").";
+}
+}  // namespace
+
 void label_range(const char* op, const char* arg, const BadLabel& bad) {
-  throw Error(Error::Kind::index, at(op, arg) + "[" + std::to_string(bad.row) + "] is " + std::to_string(bad.label) +
-                                      ", wanted a class id in [0, " + std::to_string(bad.classes) +
-                                      ") or ignore_index (" + std::to_string(bad.ignore) + ").");
+  throw Error(Error::Kind::index, at(op, arg) + label_text(bad));
 }
 
-void cuda_layout(const char* op, const char* arg) {
-  fail_value(at(op, arg) + " must be contiguous on a GPU. Pass a contiguous array, such as " + arg + ".copy().");
+void earlier_label(const char* op, const BadLabel& bad) {
+  throw Error(Error::Kind::index,
+              std::string(op) + ": an earlier loss on this device was given a target that is no class: target" +
+                  label_text(bad) + " Its loss is NaN. (Reported now: calls on a GPU do not wait.)");
+}
+
+void cuda_layout(const char* op) {
+  fail_value(std::string(op) + ": on a GPU, arrays must be made of at most " + std::to_string(kWalkDims) +
+             " evenly spaced dimensions of whole elements. Pass contiguous arrays, such as copies.");
 }
 
 void not_on_this_target(const char* op, const char* target) {
@@ -160,9 +174,15 @@ void not_on_this_target(const char* op, const char* target) {
 }
 
 void device_status(const char* op, int code) {
-  if (code == 0) return;
-  throw Error(Error::Kind::runtime,
-              std::string(op) + ": the CUDA launch failed with error code " + std::to_string(code) + ".");
+  if (code != 0) device_failed(op, code);
+}
+
+void device_failed(const char* op, int code) {
+  const DeviceCalls& device = *target_for(Device::cuda).device;
+  const std::string words = device.failure();
+  throw Error(device.no_memory(code) ? Error::Kind::memory : Error::Kind::runtime,
+              std::string(op) + ": " + (words.empty() ? "the device failed" : words) + " (CUDA error " +
+                  std::to_string(code) + ").");
 }
 
 }  // namespace check

@@ -33,11 +33,13 @@ int axis(const char* op, std::int64_t axis, const TensorView& t);
 [[noreturn]] void overlap(const char* op, const char* out, const char* in);
 [[noreturn]] void shared(const char* op, const char* out, const char* other);
 [[noreturn]] void label_range(const char* op, const char* arg, const BadLabel& bad);
-[[noreturn]] void cuda_layout(const char* op, const char* arg);
+[[noreturn]] void earlier_label(const char* op, const BadLabel& bad);  // found on a GPU after its call had returned
+[[noreturn]] void cuda_layout(const char* op);                         // no kernel can walk such arrays
 [[noreturn]] void fail_value(const std::string& text);
 [[noreturn]] void fail_type(const std::string& text);
 [[noreturn]] void not_on_this_target(const char* op, const char* target);
-void device_status(const char* op, int code);
+void device_status(const char* op, int code);  // of a launch
+[[noreturn]] void device_failed(const char* op, int code);
 
 }  // namespace check
 }  // namespace dlk

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "check.h"
+#include "device.h"
 #include "parallel.h"
 #include "strided.h"
 #include "target.h"
@@ -126,6 +127,32 @@ void map_strided(const MapCall& c, MapKernel kernel) {
   });
 }
 
+void map_on_device(const MapCall& c, MapKernel kernel, bool contiguous) {
+  if (kernel == nullptr) check::not_on_this_target(c.op, target_for(Device::cuda).name);
+  const OnDevice on(c.op, *c.out[0]);
+  MapArgs a = map_args(c, size_of(*c.out[0]));
+  Walk walk{};
+  if (!contiguous) {
+    const TensorView* operand[kMaxIn + kMaxOut];  // the outputs, then the inputs
+    int number[kMaxIn + kMaxOut];
+    for (int k = 0; k < c.outs; ++k) {
+      operand[k] = c.out[k];
+      number[k] = kMaxIn + k;
+    }
+    for (int k = 0; k < c.ins; ++k) {
+      operand[c.outs + k] = c.in[k];
+      number[c.outs + k] = k;
+    }
+    const int operands = c.outs + c.ins;
+    const Layout layout = shared_layout(operand, operands, c.ordered);
+    if (!walk_of(layout, operand, operands, number, walk)) check::cuda_layout(c.op);
+    bool one_run = true;
+    for (int k = 0; k < operands; ++k) one_run &= layout.contiguous(k, item_size(operand[k]->element));
+    if (!one_run) a.walk = &walk;
+  }
+  check::device_status(c.op, kernel(a));
+}
+
 }  // namespace
 
 std::int64_t stream_threshold() {
@@ -157,8 +184,7 @@ void run(const MapCall& c) {
   for (int k = 0; k < c.outs; ++k) contiguous = contiguous && is_contiguous(*c.out[k]);
   for (int k = 0; k < c.ins; ++k) contiguous = contiguous && is_contiguous(*c.in[k]);
   if (out.device == Device::cuda) {
-    if (!contiguous) check::cuda_layout(c.op, "every array");
-    check::device_status(c.op, kernel(map_args(c, n)));
+    map_on_device(c, kernel, contiguous);
   } else if (contiguous) {
     map_contiguous(c, kernel, n);
   } else {

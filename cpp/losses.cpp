@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "check.h"
+#include "device.h"
 #include "parallel.h"
 #include "strided.h"
 #include "sums.h"
@@ -35,6 +36,20 @@ class Operands {
 
   int count() const { return count_; }
   const TensorView* const* views() const { return view_; }
+  int number(int k) const {  // in a walk
+    switch (place_[k].kind) {
+      case Place::in:
+        return place_[k].index;
+      case Place::grad:
+        return kMaxIn + place_[k].index;
+      case Place::weight:
+        return kMaxIn + kMaxOut;
+      case Place::upstream:
+        return kMaxIn + kMaxOut + 1;
+      default:
+        return kMaxIn + kMaxOut + 2;
+    }
+  }
   std::int64_t item(int k) const { return item_size(view_[k]->element); }
   void* data(int k) const { return view_[k]->data; }
   bool written(int k) const { return place_[k].kind == Place::grad || place_[k].kind == Place::value; }
@@ -143,9 +158,18 @@ void one_pass(const LossCall& c, const Target& target, ReduceArgs& a, std::int64
   bool contiguous = true;
   for (int k = 0; k < o.count(); ++k) contiguous = contiguous && is_contiguous(*o.views()[k]);
   if (c.in[0]->device == Device::cuda) {
-    if (!contiguous) check::cuda_layout(c.op, "every array");
     o.point_all(a, 0);
-    check::device_status(c.op, kernel(a));
+    Walk walk{};
+    if (!contiguous) {
+      int number[kMaxShared];
+      for (int k = 0; k < o.count(); ++k) number[k] = o.number(k);
+      if (!walk_of(shared_layout(o.views(), o.count(), true), o.views(), o.count(), number, walk))
+        check::cuda_layout(c.op);
+      a.walk = &walk;
+    }
+    const int code = kernel(a);
+    a.walk = nullptr;
+    check::device_status(c.op, code);
   } else if (contiguous) {
     a.stream = c.grads > 0 && o.streams(a.n);
     reduce_contiguous(a, kernel, o, value_size);
@@ -263,6 +287,7 @@ void sum_to_one(const char* op, const Target& target, int dtype, std::int64_t va
 
 void run_elementwise_loss(const LossCall& c, const Workspace& workspace) {
   const TensorView& input = *c.in[0];
+  const OnDevice on(c.op, input);
   const Target& target = target_for(input.device);
   const std::int64_t value_size = item_size(compute_element(input.element));
   const bool none = c.reduction == Reduction::none;

@@ -35,8 +35,8 @@ RowCall row_call(const RowNormCall& c, int index) {
 }
 
 void fill_columns(const RowNormCall& c, RowCall& r, const Workspace& workspace) {
-  if (c.weight != nullptr) r.column[0] = contiguous(*c.weight, c.op, "weight", workspace);
-  if (c.bias != nullptr) r.column[1] = contiguous(*c.bias, c.op, "bias", workspace);
+  if (c.weight != nullptr) r.column[0] = contiguous(*c.weight, c.op, workspace);
+  if (c.bias != nullptr) r.column[1] = contiguous(*c.bias, c.op, workspace);
 }
 
 bool has_mean(const RowNormCall& c) { return std::string(c.name) == "layer_norm"; }
@@ -98,7 +98,7 @@ void run_row_norm(const RowNormCall& c, const TensorView* residual, const Tensor
     run(m);
     norm(h, out, first_row);
   };
-  if (c.x->ndim == c.axes || size_of(*c.x) == 0) {
+  if (c.x->ndim == c.axes || size_of(*c.x) == 0 || c.x->device == Device::cuda) {
     both(*c.x, *residual, *sum, y, 0);
     return;
   }
@@ -138,7 +138,7 @@ void run_row_norm_grad(const RowNormCall& c, const TensorView& dy, const void* c
     run(r);
   }
   RowCall r = row_call(c, added == nullptr ? k.grad : k.grad_add);
-  if (c.weight != nullptr) r.column[0] = contiguous(*c.weight, c.op, "weight", workspace);
+  if (c.weight != nullptr) r.column[0] = contiguous(*c.weight, c.op, workspace);
   r.in[0] = &dy;
   r.in[1] = c.x;
   r.in[2] = added;

@@ -47,6 +47,8 @@ void run_normalize(const ChannelNormCall& call, const ChannelStats& stats, const
 // constant: the moments do not depend on x (running statistics). dweight, dbias: compute type, one per channel.
 void run_normalize_grad(const ChannelNormCall& call, const TensorView& dy, const ChannelStats& stats, bool constant,
                         const TensorView& dx, void* dweight, void* dbias, const Workspace& workspace);
+// one number per channel, from one contiguous array of the compute type to another
+void copy_numbers(const ChannelNormCall& call, const void* from, void* to);
 // running = (1 - momentum) running + momentum scale batch: n numbers of the compute type
 void update_running(const ChannelNormCall& call, void* running, const void* batch, double momentum, double scale);
 

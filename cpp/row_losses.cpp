@@ -4,6 +4,7 @@
 #include <string>
 
 #include "check.h"
+#include "device.h"
 #include "rows.h"
 #include "strided.h"
 #include "sums.h"
@@ -17,11 +18,12 @@ namespace {
 char* scan_labels(const RowLossCall& c, const RowArgs& a, std::int64_t rows, std::int64_t cols, std::int64_t value_size,
                   const Workspace& workspace) {
   void* total = workspace(static_cast<std::size_t>(3 * value_size));
-  auto* bad = static_cast<BadLabel*>(workspace(sizeof(BadLabel)));
+  BadLabel here{-1, 0, 0, 0};
+  BadLabel* const bad = c.in[0]->device == Device::cpu ? &here : mailbox(c.op, *c.in[0]);
   const LabelArgs scan{rows, cols, c.ignore, a.label, a.label_bytes, a.column[0], total, bad, a.queue};
   const Target& target = target_for(c.in[0]->device);
   check::device_status(c.op, target.labels->entry[0].run[static_cast<int>(c.dtype)](scan));
-  if (c.in[0]->device == Device::cpu && bad->row >= 0) check::label_range(c.op, c.label_name, *bad);
+  if (here.row >= 0) check::label_range(c.op, c.label_name, here);
   return static_cast<char*>(total);
 }
 
@@ -84,6 +86,7 @@ TensorView set_arrays(RowLossCall& c, const RowLossArrays& arrays) {
 
 void run_row_loss(const RowLossCall& c, const Workspace& workspace) {
   const TensorView& input = *c.in[0];
+  const OnDevice on(c.op, input);
   const std::int64_t value_size = item_size(compute_element(input.element));
   RowOperands o{c.op, {}, c.ins, c.grads, c.axis, c.axes};
   for (int k = 0; k < c.ins; ++k) o.at[k] = c.in[k];
@@ -93,12 +96,12 @@ void run_row_loss(const RowLossCall& c, const Workspace& workspace) {
   const bool mean = c.reduction == Reduction::mean;
 
   PerRow scalar[kMaxScalars];
-  if (c.per_row != nullptr) scalar[0].data = contiguous(*c.per_row, c.op, "the operand of each row", workspace);
+  if (c.per_row != nullptr) scalar[0].data = contiguous(*c.per_row, c.op, workspace);
   RowArgs a = row_args(o, c.params, scalar);
   a.count = mean ? static_cast<double>(rows) : 1.0;
-  if (c.weight != nullptr) a.column[0] = contiguous(*c.weight, c.op, "weight", workspace);
+  if (c.weight != nullptr) a.column[0] = contiguous(*c.weight, c.op, workspace);
   if (c.label != nullptr) {
-    a.label = contiguous(*c.label, c.op, c.label_name, workspace);
+    a.label = contiguous(*c.label, c.op, workspace);
     a.label_bytes = static_cast<int>(item_size(c.label->element));
     a.ignore = c.ignore;
     char* const total = scan_labels(c, a, rows, cols, value_size, workspace);
@@ -111,7 +114,7 @@ void run_row_loss(const RowLossCall& c, const Workspace& workspace) {
     }
   }
   if (c.upstream != nullptr) {
-    a.upstream = contiguous(*c.upstream, c.op, "dy", workspace);
+    a.upstream = contiguous(*c.upstream, c.op, workspace);
     a.upstream_step = c.reduction == Reduction::none ? 1 : 0;
   }
   const bool total_wanted = c.value != nullptr && c.reduction != Reduction::none;

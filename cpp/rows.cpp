@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "check.h"
+#include "device.h"
 #include "parallel.h"
 #include "strided.h"
 #include "target.h"
@@ -66,6 +67,18 @@ bool place(RowArgs& a, const RowOperands& o, const Layout& layout, const Layout&
     point(a, o, k, o.at[k]->data, apart / o.item(k));
   }
   return true;
+}
+
+// Rows and columns that a kernel walks itself.
+void walk_rows(RowArgs& a, const RowOperands& o, const Layout& layout, const Layout& columns, Walk& of_rows,
+               Walk& of_columns) {
+  int number[kMaxIn + kMaxOut];
+  for (int k = 0; k < o.count(); ++k) {
+    number[k] = k < o.ins ? k : kMaxIn + k - o.ins;
+    point(a, o, k, o.at[k]->data, 0);
+  }
+  if (!walk_of(layout, o.at, o.count(), number, of_rows) || !walk_of(columns, o.at, o.count(), number, of_columns))
+    check::cuda_layout(o.op);
 }
 
 // rows x cols between an array and a tile whose rows are contiguous: copy(offset in the array, offset in the tile, stride, n). Evenly
@@ -166,8 +179,16 @@ void run_rows(RowArgs& a, const RowOperands& o, RowKernel kernel, std::int64_t v
   if (a.rows == 0 || (a.cols == 0 && a.value[0] == nullptr)) return;
   const bool placed = place(a, o, layout, columns);
   if (o.at[0]->device == Device::cuda) {
-    if (!placed) check::cuda_layout(o.op, "every array");
-    check::device_status(o.op, kernel(a));
+    const OnDevice on(o.op, *o.at[0]);
+    Walk of_rows{}, of_columns{};
+    if (!placed) {
+      walk_rows(a, o, layout, columns, of_rows, of_columns);
+      a.row_walk = &of_rows;
+      a.column_walk = &of_columns;
+    }
+    const int code = kernel(a);
+    a.row_walk = a.column_walk = nullptr;
+    check::device_status(o.op, code);
   } else if (placed) {
     std::int64_t grain = a.cols >= kGrain ? 1 : kGrain / (a.cols + 1) + 1;
     if (sums_rows(a)) grain = blocks_of_rows(grain) * kRowBlock;
@@ -178,15 +199,45 @@ void run_rows(RowArgs& a, const RowOperands& o, RowKernel kernel, std::int64_t v
   }
 }
 
-const void* contiguous(const TensorView& t, const char* op, const char* arg, const Workspace& workspace) {
+namespace {
+
+// The elements of t in C order. They are moved as floats of their size, bit for bit.
+void copy_on_device(const TensorView& t, const char* op, void* to) {
+  static const int index = required(find_map("copy", ""));
+  TensorView from = t;
+  from.element = item_size(t.element) == 8 ? Element::f64 : item_size(t.element) == 4 ? Element::f32 : t.element;
+  TensorView run_of_all = from;
+  run_of_all.data = to;
+  std::int64_t step = item_size(from.element);
+  for (int d = t.ndim - 1; d >= 0; --d) {
+    run_of_all.stride[d] = step;
+    step *= t.shape[d];
+  }
+  MapCall m{};
+  m.op = op;
+  m.index = index;
+  m.dtype = dtype_of(from.element);
+  m.in[0] = &from;
+  m.ins = 1;
+  m.out[0] = &run_of_all;
+  m.ordered = true;
+  run(m);
+}
+
+}  // namespace
+
+const void* contiguous(const TensorView& t, const char* op, const Workspace& workspace) {
   if (is_contiguous(t)) return t.data;
-  if (t.device == Device::cuda) check::cuda_layout(op, arg);
   const TensorView* one = &t;
   const Layout layout = shared_layout(&one, 1, true);
   const std::int64_t item = item_size(t.element);
-  void* run = workspace(static_cast<std::size_t>(layout.size * item));
-  gather(layout, 0, t.data, item, 0, layout.size, run);
-  return run;
+  void* run_of_all = workspace(static_cast<std::size_t>(layout.size * item));
+  if (t.device == Device::cuda) {
+    copy_on_device(t, op, run_of_all);
+  } else {
+    gather(layout, 0, t.data, item, 0, layout.size, run_of_all);
+  }
+  return run_of_all;
 }
 
 RowArgs row_args(const RowOperands& o, const double* params, const PerRow* scalar) {
@@ -221,7 +272,7 @@ void run(const RowCall& c, const Workspace& workspace) {
   for (int k = 0; k < kMaxColumns; ++k) {
     a.column[k] = c.column[k];
     if (c.column_sum[k] == nullptr) continue;
-    if (rows == 0) std::memset(c.column_sum[k], 0, static_cast<std::size_t>(cols * value_size));
+    if (rows == 0) clear(c.op, *c.in[0], c.column_sum[k], cols * value_size);
     a.column_sum[k] = blocks <= 1 ? c.column_sum[k] : workspace(static_cast<std::size_t>(blocks * cols * value_size));
   }
   run_rows(a, o, kernel_of(c.op, c.in[0]->device, c.index, c.dtype), value_size);

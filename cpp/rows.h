@@ -23,7 +23,7 @@ struct RowOperands {
 };
 
 // A small operand (class ids, weights, upstream gradients) as one contiguous run in C order.
-const void* contiguous(const TensorView& t, const char* op, const char* arg, const Workspace& workspace);
+const void* contiguous(const TensorView& t, const char* op, const Workspace& workspace);
 // The kernel of an op for a device and dtype; an error if that target does not have the op.
 RowKernel row_kernel(const char* op, Device device, int index, Dtype dtype);
 RowArgs row_args(const RowOperands& o, const double* params, const PerRow* scalar);

@@ -1,9 +1,8 @@
 // The sum is taken in two steps, each in canonical order: over what lies together, then over the results.
 #include "slopes.h"
 
-#include <cstring>
-
-#include "strided.h"
+#include "device.h"
+#include "rows.h"
 #include "target.h"
 
 namespace dlk {
@@ -45,7 +44,7 @@ void sum_parts(const SlopeCall& c, void* part, std::int64_t rows, std::int64_t c
 void run_slope(const SlopeCall& c, const Workspace& workspace) {
   const std::int64_t numbers = size_of(*c.number), item = item_size(compute_element(c.x->element));
   if (size_of(*c.x) == 0) {
-    std::memset(c.result, 0, static_cast<std::size_t>(numbers * item));
+    clear(c.op, *c.x, c.result, numbers * item);
     return;
   }
   RowCall call{};
@@ -62,14 +61,10 @@ void run_slope(const SlopeCall& c, const Workspace& workspace) {
   call.in[0] = &dy;
   call.in[1] = &x;
   if (numbers > 1 && x.ndim == 2) {  // a column is a channel
-    const std::int64_t bytes = item_size(x.element);
-    void* const numbers_in_a_row = workspace(static_cast<std::size_t>(numbers * bytes));
-    copy_run(static_cast<char*>(numbers_in_a_row), bytes, static_cast<const char*>(c.number->data), c.number->stride[0],
-             bytes, numbers);
     call.index = c.columns_index;
     call.ins = 2;
     call.axis = 1;
-    call.column[0] = numbers_in_a_row;
+    call.column[0] = contiguous(*c.number, c.op, workspace);
     call.column_sum[0] = c.result;
     run(call, workspace);
     return;

@@ -128,6 +128,20 @@ Layout column_layout(const TensorView* const* operand, int count, int axis, int 
   return layout_of(operand, count, [&](int d) { return d >= axis && d < axis + axes; });
 }
 
+bool walk_of(const Layout& l, const TensorView* const* operand, int count, const int* number, Walk& walk) {
+  if (l.ndim > kWalkDims) return false;
+  walk.dims = l.ndim;
+  for (int d = 0; d < l.ndim; ++d) {
+    walk.shape[d] = l.shape[d];
+    for (int k = 0; k < count; ++k) {
+      const std::int64_t item = item_size(operand[k]->element);
+      if (l.stride[k][d] % item != 0) return false;
+      walk.step[number[k]][d] = l.stride[k][d] / item;
+    }
+  }
+  return true;
+}
+
 std::int64_t offset_of(const Layout& l, int k, std::int64_t index) {
   std::int64_t offset = 0;
   for (int d = l.ndim - 1; d >= 0; --d) {

@@ -24,6 +24,10 @@ Layout shared_layout(const TensorView* const* operand, int count, bool keep_orde
 Layout row_layout(const TensorView* const* operand, int count, int axis, int axes = 1);
 Layout column_layout(const TensorView* const* operand, int count, int axis, int axes);
 
+// Operand k as operand number[k] of a walk. False if the layout is none that a kernel can walk: too many dimensions, or strides that are no
+// multiple of an element.
+bool walk_of(const Layout& layout, const TensorView* const* operand, int count, const int* number, Walk& walk);
+
 void gather(const Layout& layout, int k, const void* base, std::int64_t item, std::int64_t first, std::int64_t n,
             void* tile);
 void scatter(const Layout& layout, int k, void* base, std::int64_t item, std::int64_t first, std::int64_t n,

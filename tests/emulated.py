@@ -90,7 +90,7 @@ class ndarray:  # noqa: N801  the name that CuPy's arrays have
 
     @property
     def data(self) -> Any:
-        return types.SimpleNamespace(ptr=self._view.__array_interface__["data"][0])
+        return types.SimpleNamespace(ptr=self._view.__array_interface__["data"][0] if self.size else 0, device_id=0)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -154,6 +154,13 @@ def asarray(values: Any, dtype: Any = None) -> ndarray:
     return made
 
 
+def empty_like(like: ndarray, dtype: Any) -> ndarray:
+    """In the memory order of `like`."""
+    order = sorted(range(like.ndim), key=lambda d: -abs(like.strides[d]))
+    made = empty([like.shape[d] for d in order], dtype)
+    return made.transpose(*np.argsort(order)) if like.ndim else made
+
+
 def zeros(shape: Any, dtype: Any = np.float32) -> ndarray:
     made = empty(shape, dtype)
     made[...] = 0
@@ -174,9 +181,11 @@ def stand_in() -> types.ModuleType:
     cupy = types.ModuleType("cupy")
     stream = types.SimpleNamespace(ptr=0)
     cupy.__dict__.update(
-        ndarray=ndarray, empty=empty, asarray=asarray, zeros=zeros, float32=np.float32, float64=np.float64, bfloat16=ml_dtypes.bfloat16,
+        ndarray=ndarray, empty=empty, empty_like=empty_like, asarray=asarray, zeros=zeros,
+        float32=np.float32, float64=np.float64, bfloat16=ml_dtypes.bfloat16,
         cuda=types.SimpleNamespace(
-            get_current_stream=lambda device=0: stream, Device=lambda device=0: contextlib.nullcontext()
+            get_current_stream=lambda device=0: stream, Device=lambda device=0: contextlib.nullcontext(),
+            runtime=types.SimpleNamespace(getDevice=lambda: 0),
         ),
     )  # fmt: skip
     return cupy

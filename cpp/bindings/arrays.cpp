@@ -15,11 +15,13 @@ struct Known {
   PyObject* descr[8] = {};  // NumPy's dtype objects in the order of Element
   PyObject* helpers = nullptr;
   PyTypeObject* ndarray = nullptr;
+  PyTypeObject* cupy = nullptr;     // cupy.ndarray, once one has been seen
+  PyObject* cupy_stream = nullptr;  // cupy.cuda.get_current_stream
 };
 Known known;
 
 struct Names {
-  PyObject* dlpack;
+  PyObject *dlpack, *data, *ptr, *device_id, *shape, *strides, *dtype;
 };
 Names names;
 
@@ -173,6 +175,45 @@ void read_cuda(Array& a, const py::tuple& t, const char* op, const char* arg) {
   }
 }
 
+py::object attribute(PyObject* object, PyObject* name) {
+  PyObject* const value = PyObject_GetAttr(object, name);
+  if (value == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(value);
+}
+
+// A cupy.ndarray by its own attributes: its __cuda_array_interface__ would be a dictionary to make and to take apart in each call.
+void read_cupy(Array& a, PyObject* object, const char* op, const char* arg) {
+  TensorView& v = a.view;
+  const py::object data = attribute(object, names.data);
+  v.data = PyLong_AsVoidPtr(attribute(data.ptr(), names.ptr).ptr());
+  v.device = Device::cuda;
+  v.device_id = static_cast<int>(PyLong_AsLong(attribute(data.ptr(), names.device_id).ptr()));
+  v.readonly = false;
+  const py::object shape = attribute(object, names.shape), strides = attribute(object, names.strides);
+  v.ndim = static_cast<int>(PyTuple_GET_SIZE(shape.ptr()));
+  if (v.ndim > kMaxDims) check::fail_value(std::string(op) + ": " + arg + " has more than 64 dimensions.");
+  for (int d = 0; d < v.ndim; ++d) {
+    v.shape[d] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape.ptr(), d));
+    v.stride[d] = PyLong_AsLongLong(PyTuple_GET_ITEM(strides.ptr(), d));
+  }
+  v.element = element_of(attribute(object, names.dtype).ptr(), v);
+  const py::object device = attribute(data.ptr(), names.device_id);
+  PyObject* const stream = PyObject_CallOneArg(known.cupy_stream, device.ptr());
+  if (stream == nullptr) throw py::error_already_set();
+  v.queue = PyLong_AsVoidPtr(attribute(py::reinterpret_steal<py::object>(stream).ptr(), names.ptr).ptr());
+  if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+}
+
+// Takes the fast way from now on if this was a cupy.ndarray.
+void remember_cupy(PyObject* object) {
+  const py::dict modules = py::module_::import("sys").attr("modules");
+  if (known.cupy != nullptr || !modules.contains("cupy")) return;
+  const py::object cupy = modules["cupy"];
+  if (!py::type::of(py::handle(object)).is(cupy.attr("ndarray"))) return;
+  known.cupy_stream = py::object(cupy.attr("cuda").attr("get_current_stream")).release().ptr();
+  known.cupy = reinterpret_cast<PyTypeObject*>(py::object(cupy.attr("ndarray")).release().ptr());
+}
+
 py::object helper(const char* name) { return py::reinterpret_borrow<py::object>(known.helpers).attr(name); }
 
 py::object finish_foreign(const Result& r, PyObject* like) { return helper("finish")(py::handle(like), r.owner); }
@@ -183,12 +224,20 @@ py::tuple shape_tuple(int ndim, const std::int64_t* shape) {
   return t;
 }
 
-void new_foreign(Result& r, const Array& like, Element element, int ndim, const std::int64_t* shape, const char* op) {
+std::string name_of(Element element) {
   TensorView named;
   named.element = element;
-  r.owner = helper("empty")(py::handle(like.object), shape_tuple(ndim, shape), element_name(named));
+  return element_name(named);
+}
+
+void adopt(Result& r, py::object array, const char* op) {
+  r.owner = std::move(array);
   read_array(r.array, r.owner.ptr(), op, "out");
   r.finish = finish_foreign;
+}
+
+void new_foreign(Result& r, const Array& like, Element element, int ndim, const std::int64_t* shape, const char* op) {
+  adopt(r, helper("empty")(py::handle(like.object), shape_tuple(ndim, shape), name_of(element)), op);
 }
 
 void new_numpy(Result& r, Element element, int ndim, const std::int64_t* shape, const std::int64_t* strides) {
@@ -216,7 +265,10 @@ void init_arrays(py::module_& m) {
                                py::dtype::from_args(bf16), py::dtype("int32"),   py::dtype("int64"),
                                py::dtype("uint8"),         py::dtype("bool")};
   for (int e = 0; e < 8; ++e) known.descr[e] = dtypes[e].inc_ref().ptr();
-  names.dlpack = PyUnicode_InternFromString("__dlpack__");
+  names = {PyUnicode_InternFromString("__dlpack__"), PyUnicode_InternFromString("data"),
+           PyUnicode_InternFromString("ptr"),        PyUnicode_InternFromString("device_id"),
+           PyUnicode_InternFromString("shape"),      PyUnicode_InternFromString("strides"),
+           PyUnicode_InternFromString("dtype")};
   m.def(
       "_set_array_helpers", [](const py::object& helpers) { known.helpers = helpers.inc_ref().ptr(); },
       "Registers the module that knows the other array libraries (python/dlkernels/_arrays.py).");
@@ -226,6 +278,10 @@ void read_array(Array& a, PyObject* object, const char* op, const char* arg) {
   a.object = object;
   if (Py_TYPE(object) == known.ndarray) {
     read_numpy(a, object);
+    return;
+  }
+  if (Py_TYPE(object) == known.cupy) {
+    read_cupy(a, object, op, arg);
     return;
   }
   if (py::detail::npy_api::get().PyArray_Check_(object)) {
@@ -243,6 +299,7 @@ void read_array(Array& a, PyObject* object, const char* op, const char* arg) {
   }
   if (!cuda.is_none()) {
     read_cuda(a, cuda, op, arg);
+    remember_cupy(object);
     return;
   }
   if (PyObject_HasAttr(object, names.dlpack) == 0) not_an_array(object, op, arg);
@@ -277,7 +334,11 @@ void new_array(Result& r, const Array& result_of, Element element, int ndim, con
 void new_like(Result& r, const Array& like, Element element, const char* op) {
   const TensorView& t = like.view;
   if (!like.numpy) {
-    new_foreign(r, like, element, t.ndim, t.shape, op);
+    if (is_contiguous(t) || t.device == Device::cpu) {
+      new_foreign(r, like, element, t.ndim, t.shape, op);
+    } else {  // in the same order, or the kernel would have to walk
+      adopt(r, helper("empty_like")(py::handle(like.object), name_of(element)), op);
+    }
     return;
   }
   if (is_contiguous(t)) {

@@ -25,7 +25,6 @@ struct BiasAct : Executor {
     Array x, bias, other;  // other: dy, or the residual
     read_array(x, slot[x_slot], name, "x");
     check::floating(name, "x", x.view);
-    if (x.view.device == Device::cuda) check::not_on_this_target(name, "cuda");
     if (x.view.ndim == 0) check::fail_value(op + ": x must have at least one dimension.");
     const bool biased = given(slot[bias_slot]);
     if (biased) {
@@ -68,7 +67,7 @@ struct BiasAct : Executor {
     }
     Scratch scratch(x);
     const Workspace workspace = scratch.workspace();
-    if (biased) c.column[1] = contiguous(bias.view, name, "bias", workspace);
+    if (biased) c.column[1] = contiguous(bias.view, name, workspace);
     run_released(size_of(x.view), [&] { run(c, workspace); });
     if (!backward || !biased) return y.take();
     return py::make_tuple(y.take(), finished(dbias, x.object));

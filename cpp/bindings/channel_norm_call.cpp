@@ -2,7 +2,6 @@
 #include "../norms.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "losses.h"
 
@@ -55,7 +54,6 @@ struct ChannelNorm : Executor {
     const char* name = op.c_str();
     read_array(o.x, slot[x_slot], name, "x");
     check::floating(name, "x", o.x.view);
-    if (o.x.view.device == Device::cuda) check::not_on_this_target(name, "cuda");
     if (o.x.view.ndim < 2) {
       check::fail_value(op + ": x must have at least 2 dimensions (N, C, ...), got shape " + shape_text(o.x.view) +
                         ".");
@@ -163,8 +161,7 @@ struct ChannelNorm : Executor {
       if (o.training) {
         channel_moments(o.call, stats, workspace);
       } else {
-        std::memcpy(stats.mean, o.running[0].view.data,
-                    static_cast<std::size_t>(size_of(mean.array.view) * item_size(wide)));
+        copy_numbers(o.call, o.running[0].view.data, stats.mean);
         rstd_of(o.call, o.running[1].view.data, stats.rstd);
       }
       run_normalize(o.call, stats, y.view(), workspace);

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "../check.h"
+#include "../device.h"
 #include "../parallel.h"
 #include "../target.h"
 #include "executors.h"
@@ -21,6 +22,7 @@ void init_runtime(py::module_& m) {
   m.def("stream_threshold", dlk::stream_threshold);
   m.def("register_cuda_target",
         [](const py::capsule& target) { dlk::register_cuda_target(target.get_pointer<const dlk::Target>()); });
+  m.def("synchronize", dlk::synchronize, pybind11::call_guard<pybind11::gil_scoped_release>());
   m.attr("max_threads") = dlk::kMaxThreads;
   m.attr("compiler") = "GCC-compatible " __VERSION__;
   m.attr("flags") = dlk::build_flags();

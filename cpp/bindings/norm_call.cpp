@@ -86,7 +86,6 @@ struct RowNorm : Executor {
     Array x, weight, bias;
     read_array(x, slot[x_slot], name, "x");
     check::floating(name, "x", x.view);
-    if (x.view.device == Device::cuda) check::not_on_this_target(name, "cuda");
     PyObject* const weight_object = optional(slot, weight_slot);
     PyObject* const bias_object = optional(slot, bias_slot);
     if (weight_object != nullptr) read_array(weight, weight_object, name, "weight");

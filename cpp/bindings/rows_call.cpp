@@ -129,7 +129,7 @@ struct RowValueBackward : RowValueExecutor {
     check::same_shape(name, "dy", dy.view, "the forward result",
                       shape_of_value(x.view, call.axis, slot[keepdims_slot]));
     Scratch scratch(x);
-    call.scalar[0].data = contiguous(dy.view, name, "dy", scratch.workspace());
+    call.scalar[0].data = contiguous(dy.view, name, scratch.workspace());
     Output dx(slot[out_slot], x, name, "x", {{&x, "x"}});
     dx.refuse(dy, name, "dy");
     call.out[0] = &dx.view();

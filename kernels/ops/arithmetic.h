@@ -15,6 +15,16 @@ struct residual_add : params<0>, pass::takes<2> {
   }
 };
 
+// The same bits. For arrays of whatever type has the size of a float.
+struct copy : params<0>, pass::takes<1> {
+  static constexpr auto name = "copy", pass = "";
+  using params<0>::params;
+  template <class V>
+  DLK_FN void operator()(const V* in, V* out) const {
+    out[0] = in[0];
+  }
+};
+
 // (1 - t) a + t c b: an exponential moving average of c b
 struct blend : params<2>, pass::takes<2> {  // t, c
   static constexpr auto name = "blend", pass = "";
@@ -27,6 +37,6 @@ struct blend : params<2>, pass::takes<2> {  // t, c
 
 }  // namespace ops
 
-using arithmetic = list<ops::residual_add, ops::blend>;
+using arithmetic = list<ops::residual_add, ops::copy, ops::blend>;
 
 DLK_END

@@ -21,6 +21,7 @@ from ._runtime import (
     get_target,
     set_num_threads,
     set_target,
+    synchronize,
     targets,
 )
 from .ops import *  # noqa: F403 - every op is a name of the package
@@ -50,6 +51,7 @@ __all__ = [
     "set_num_threads",
     "set_target",
     "standardize",
+    "synchronize",
     "targets",
     "train",
 ]

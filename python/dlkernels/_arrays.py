@@ -5,13 +5,15 @@ No array library is imported here: whoever passes a CuPy, PyTorch or JAX array h
 
 from __future__ import annotations
 
+import importlib
 import math
 import sys
 from typing import Any
 
 import numpy as np
 
-_LIBRARIES = {"cupy", "jax", "jaxlib", "numpy", "torch"}
+_JAX = {"jax", "jaxlib"}
+_LIBRARIES = {"cupy", "numpy", "torch"} | _JAX
 
 
 def _library(x: Any) -> str:
@@ -39,9 +41,22 @@ def foreign_view(x: Any) -> tuple[int, bool, tuple[int, ...], tuple[int, ...] | 
     _require_cuda()
     pointer, readonly = interface["data"]
     device = int(getattr(getattr(x, "device", 0), "id", 0))
-    cupy = library == "cupy"
-    stream = int(sys.modules["cupy"].cuda.get_current_stream(device).ptr if cupy else interface.get("stream") or 1)
-    return pointer, readonly, tuple(interface["shape"]), interface.get("strides"), str(x.dtype), device, stream
+    if library in _JAX:
+        x.block_until_ready()  # JAX names no stream that its results could be waited for on
+        stream = _cupy("a JAX array on a GPU").cuda.get_current_stream(device).ptr
+        readonly = True
+    elif library == "cupy":
+        stream = sys.modules["cupy"].cuda.get_current_stream(device).ptr
+    else:
+        stream = interface.get("stream") or 1
+    return pointer, readonly, tuple(interface["shape"]), interface.get("strides"), str(x.dtype), device, int(stream)
+
+
+def _cupy(what: str) -> Any:
+    try:
+        return importlib.import_module("cupy")
+    except ImportError as e:
+        raise TypeError(f"{what} needs CuPy, which the results are allocated by. Install cupy-cuda13x") from e
 
 
 def _torch_cuda_view(x: Any) -> tuple[int, bool, tuple[int, ...], tuple[int, ...], str, int, int]:
@@ -63,7 +78,7 @@ def _require_cuda() -> None:
 
 def immutable(x: Any) -> bool:
     """Is x an array that its library never lets anyone write to? (JAX exports its arrays without saying so.)"""
-    return _library(x) in {"jax", "jaxlib"}
+    return _library(x) in _JAX
 
 
 def empty(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
@@ -71,15 +86,40 @@ def empty(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
     library = _library(like)
     if library == "torch":
         torch = sys.modules["torch"]
-        return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
+        try:
+            return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
+        except torch.OutOfMemoryError as e:  # a RuntimeError
+            raise MemoryError(str(e)) from e
     if library == "cupy":
-        return sys.modules["cupy"].empty(shape, dtype=_dtype(dtype))
-    if library in {"jax", "jaxlib"}:
-        return _aligned(shape, _dtype(dtype))
+        return _cupy_empty(like.data.device_id, shape, dtype)
+    if library in _JAX:
+        on_gpu = hasattr(like, "__cuda_array_interface__")
+        return _cupy_empty(like.device.id, shape, dtype) if on_gpu else _aligned(shape, _dtype(dtype))
     if library != "numpy" and hasattr(like, "__array_namespace__"):
         xp = like.__array_namespace__()
         return xp.empty(shape, dtype=getattr(xp, dtype), device=like.device)
     return np.empty(shape, dtype=_dtype(dtype))
+
+
+def empty_like(like: Any, dtype: str) -> Any:
+    """The same on a GPU, with the order of dimensions that `like` has in memory."""
+    library = _library(like)
+    if library == "torch":
+        torch = sys.modules["torch"]
+        return torch.empty_like(like, dtype=getattr(torch, dtype))
+    if library == "cupy":
+        with sys.modules["cupy"].cuda.Device(like.data.device_id):
+            return sys.modules["cupy"].empty_like(like, dtype=_dtype(dtype))
+    return empty(like, tuple(like.shape), dtype)
+
+
+def _cupy_empty(device: int, shape: tuple[int, ...], dtype: str) -> Any:
+    """From CuPy's pool on the given device."""
+    cupy = sys.modules["cupy"]
+    if cupy.cuda.runtime.getDevice() == device:
+        return cupy.empty(shape, dtype=_dtype(dtype))
+    with cupy.cuda.Device(device):
+        return cupy.empty(shape, dtype=_dtype(dtype))
 
 
 def _aligned(shape: tuple[int, ...], dtype: Any) -> Any:
@@ -100,8 +140,9 @@ def _dtype(name: str) -> Any:
 
 def finish(like: Any, result: Any) -> Any:
     """The result as an array of the library of `like`."""
-    if _library(like) in {"jax", "jaxlib"}:
-        return sys.modules["jax"].numpy.asarray(result)
+    if _library(like) in _JAX:
+        jax = sys.modules["jax"]
+        return jax.dlpack.from_dlpack(result) if _library(result) == "cupy" else jax.numpy.asarray(result)
     return result
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 
+from . import _op
 from ._op import build_info, core
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "get_target",
     "set_num_threads",
     "set_target",
+    "synchronize",
     "targets",
 ]
 
@@ -44,6 +47,22 @@ def set_target(name: str) -> None:
 def get_num_threads() -> int:
     """Threads that a call may use, the caller's included."""
     return int(core.num_threads())
+
+
+def synchronize(device: int = 0) -> None:
+    """Waits until everything queued on a CUDA device is done, and raises what kernels found meanwhile.
+
+    Calls on GPU arrays return before their kernels have run, so a class id out of range is not known then: the loss is NaN, and the
+    IndexError comes from here, or from the next loss with class ids on that device.
+
+    Raises RuntimeError if a kernel failed or no CUDA device can be used, IndexError for a class id out of range.
+
+    Example:
+        loss = dk.cross_entropy(logits, target)  # CuPy arrays
+        dk.synchronize()
+    """
+    _op.require_cuda()
+    core.synchronize(operator.index(device))
 
 
 def set_num_threads(n: int) -> None:

@@ -1,0 +1,56 @@
+#include "device.h"
+
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "check.h"
+#include "target.h"
+
+namespace dlk {
+namespace {
+
+const DeviceCalls& calls() { return *target_for(Device::cuda).device; }
+
+void raise_found(const char* op, BadLabel& box) {
+  if (box.row < 0) return;
+  const BadLabel found = std::exchange(box, BadLabel{-1, 0, 0, 0});
+  check::earlier_label(op, found);
+}
+
+}  // namespace
+
+OnDevice::OnDevice(const char* op, const TensorView& t) {
+  if (t.device == Device::cpu) return;
+  check::device_status(op, calls().use(t.device_id, &before_));
+  switched_ = before_ != t.device_id;
+}
+OnDevice::~OnDevice() {
+  int ours = 0;
+  if (switched_) calls().use(before_, &ours);
+}
+
+void clear(const char* op, const TensorView& t, void* memory, std::int64_t bytes) {
+  if (t.device == Device::cpu) {
+    std::memset(memory, 0, static_cast<std::size_t>(bytes));
+  } else if (bytes > 0) {
+    check::device_status(op, calls().clear(memory, bytes, t.queue));
+  }
+}
+
+BadLabel* mailbox(const char* op, const TensorView& t) {
+  BadLabel* const box = calls().mailbox(t.device_id);
+  if (box == nullptr) check::device_status(op, 2);
+  raise_found(op, *box);
+  return box;
+}
+
+void synchronize(int device) {
+  const char* op = "synchronize";
+  const int code = calls().wait(device);
+  if (code != 0) check::device_failed(op, code);
+  BadLabel* const box = calls().mailbox(device);
+  if (box != nullptr) raise_found(op, *box);
+}
+
+}  // namespace dlk
