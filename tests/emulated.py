@@ -19,6 +19,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from numpy.lib.mixins import NDArrayOperatorsMixin
 from simt_build import device_library
 
 ALIGNMENT = 512  # of CuPy's memory pool
@@ -70,7 +71,7 @@ class Piece:
         self.memory.give_back(self.pointer, self.size)
 
 
-class ndarray:  # noqa: N801  the name that CuPy's arrays have
+class ndarray(NDArrayOperatorsMixin):  # noqa: N801  the name that CuPy's arrays have
     """As much of cupy.ndarray as the library and its tests use."""
 
     __module__ = "cupy"
@@ -126,11 +127,30 @@ class ndarray:  # noqa: N801  the name that CuPy's arrays have
         with self.memory.opened():
             self._view[key] = value._view if isinstance(value, ndarray) else value
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **options: Any) -> Any:
+        """Arithmetic that is not the library's: computed by NumPy."""
+        with self.memory.opened():
+            result = getattr(ufunc, method)(*map(_host, inputs), out=tuple(map(_host, out)) or None, **options)
+            result = np.array(result)
+        return out[0] if out else asarray(result)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        with self.memory.opened():
+            result = function(*[_host(a) for a in args], **{k: _host(v) for k, v in options.items()})
+            result = None if result is None else np.array(result)
+        return None if result is None else asarray(result)
+
     def __float__(self) -> float:
         return float(self.get())
 
     def __len__(self) -> int:
         return len(self._view)
+
+
+def _host(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_host, value))
+    return value._view if isinstance(value, ndarray) else value
 
 
 def empty(shape: Any, dtype: Any = np.float32) -> ndarray:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import dlpack
 import emulated
 import numpy as np
 import pytest
@@ -129,6 +130,49 @@ def test_out_and_in_place(cp: Any) -> None:
 
 def _several(call: Call) -> bool:
     return isinstance(call(), tuple)
+
+
+def trained(move: Callable[[np.ndarray], Any], library: Any) -> list[Any]:
+    """Losses and parameters of a small network after three steps."""
+    rng = np.random.default_rng(0)
+    model = dk.nn.Sequential(
+        dk.nn.Linear(8, 16, seed=1), dk.nn.LayerNorm(16), dk.nn.GELU(), dk.nn.Dropout(0.2), dk.nn.Linear(16, 12, seed=2),
+        dk.nn.BatchNorm1d(12), dk.nn.PReLU(), dk.nn.Linear(12, 4, seed=3),
+    ).to(library)  # fmt: skip
+    optimizer = dk.optim.AdamW(model.params(), lr=1e-2)
+    seen = []
+    for _ in range(3):
+        x, target = move(rng.standard_normal((32, 8)).astype(np.float32)), move(rng.integers(0, 4, 32))
+        logits, backprop = model(x, train=True)
+        loss, dlogits = dk.cross_entropy.value_and_grad(logits, target)
+        backprop(dlogits, need_dx=False)
+        optimizer.step(model.grads())
+        model.zero_grad()
+        seen.append(loss)
+    return [*seen, *model.params(), *model.named_statistics().values()]
+
+
+def test_a_network_trains_to_the_same_bits(stand_in: emulated.Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products are NumPy's on both sides here; on a GPU they are cuBLAS'."""
+    want = trained(np.asarray, np)
+    with stand_in.used(monkeypatch) as cp:
+        for got, expected in zip(trained(cp.asarray, cp), want, strict=True):
+            same_bits(got, expected, "trained")
+
+
+def test_dlpack(stand_in: emulated.Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An array that speaks nothing but DLPack is read where it lies; the result is CuPy's."""
+    with stand_in.used(monkeypatch) as cp:
+        x = np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4)
+        there = cp.asarray(x)
+        lent = dlpack.Producer(x, data=there.data.ptr, device_type=dlpack.CUDA)
+        y = dk.silu(lent)
+        assert type(y) is cp.ndarray
+        same_bits(y, dk.silu(x), "silu")
+        assert lent.deleted == lent.asked == 1
+        out = cp.empty(x.shape, dtype=x.dtype)
+        assert dk.silu(lent, out=out) is out
+        same_bits(out, dk.silu(x), "out")
 
 
 def test_devices_do_not_mix(cp: Any) -> None:

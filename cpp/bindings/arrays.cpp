@@ -307,6 +307,14 @@ void read_array(Array& a, PyObject* object, const char* op, const char* arg) {
   if (!take_capsule(a, export_dlpack(object, op, arg), op, arg, device)) {
     not_an_array(object, op, arg, "its DLPack capsule is of a version this library does not read.");
   }
+  if (device.device_type == kDLCUDA || device.device_type == kDLCUDAManaged) {
+    // Asked without a stream, a producer makes the legacy default stream wait for its work.
+    helper("_require_cuda")();
+    a.view.device = Device::cuda;
+    a.view.device_id = device.device_id;
+    a.view.queue = reinterpret_cast<void*>(std::uintptr_t{1});
+    return;
+  }
   if (device.device_type != kDLCPU && device.device_type != kDLCUDAHost) {
     not_an_array(object, op, arg, "it lives on a device that dlkernels has no target for.");
   }

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 _JAX = {"jax", "jaxlib"}
+_DLPACK_CUDA = {2, 13}  # kDLCUDA, kDLCUDAManaged
 _LIBRARIES = {"cupy", "numpy", "torch"} | _JAX
 
 
@@ -98,6 +99,9 @@ def empty(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
     if library != "numpy" and hasattr(like, "__array_namespace__"):
         xp = like.__array_namespace__()
         return xp.empty(shape, dtype=getattr(xp, dtype), device=like.device)
+    if library != "numpy" and like.__dlpack_device__()[0] in _DLPACK_CUDA:
+        _cupy("an array on a GPU whose library has no array namespace")
+        return _cupy_empty(like.__dlpack_device__()[1], shape, dtype)
     return np.empty(shape, dtype=_dtype(dtype))
 
 

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from dlkernels import arguments
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Array = Any  # numpy.ndarray or cupy.ndarray: only functions that dispatch on the array are called
 Backprop = Callable[..., Array]
@@ -95,6 +98,10 @@ class Layer:
     def statistics(self) -> dict[str, Array]:
         """Arrays of this layer that are saved with the parameters but not trained, such as running means."""
         return {}
+
+    def place(self, name: str, array: Array) -> None:
+        """Put another array in the place of a parameter or a statistic."""
+        setattr(self, name, array)
 
     def children(self) -> Sequence[Layer]:
         return ()
@@ -217,6 +224,25 @@ class Layer:
         else:
             compute(gradient)
             self._filled.add(name)
+
+    def to(self, library: Any) -> Self:
+        """Moves parameters and statistics into arrays of `library`, the module numpy or cupy, and returns the layer. Gradients are
+        forgotten; make the optimizer afterwards, from the new `params()`.
+
+        Example:
+            model = dk.nn.Sequential(dk.nn.Linear(784, 10)).to(cupy)  # from now on it takes CuPy arrays
+        """
+        if not callable(getattr(library, "asarray", None)):
+            raise TypeError(f"to: wanted the module numpy or cupy, got {library!r}.")
+        for child in self.children():
+            child.to(library)
+        for name, array in {**self.parameters(), **self.statistics()}.items():
+            on_host = array.get() if hasattr(array, "get") else array
+            self.place(name, library.asarray(on_host))
+        self.buffers = Buffers()
+        self._gradients.clear()
+        self._filled.clear()
+        return self
 
     def state_dict(self) -> dict[str, Array]:
         """The parameters and the statistics by name: PyTorch's keys and layouts.
