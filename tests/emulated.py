@@ -68,7 +68,8 @@ class Piece:
         self.__array_interface__ = {"data": (self.pointer, False), "shape": (size,), "typestr": "|u1", "version": 3}
 
     def __del__(self) -> None:
-        self.memory.give_back(self.pointer, self.size)
+        if hasattr(self, "pointer"):  # there was room for it
+            self.memory.give_back(self.pointer, self.size)
 
 
 class ndarray(NDArrayOperatorsMixin):  # noqa: N801  the name that CuPy's arrays have

@@ -1,100 +1,26 @@
-"""On a CUDA device: CuPy arrays give the bits that NumPy arrays give on the CPU. Run by bench/gpu.sh; skipped where there is no device."""
+"""What only a real GPU can show: streams, graphs, arrays beyond 2^31 elements, other libraries' arrays. What the emulated device can show
+too is in test_device.py, whose tests run on the real one as well. Both are run by bench/gpu.sh; NOT YET RUN ON A GPU.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import CALLS
+from test_device import same_bits
 
 import dlkernels as dk
 
 pytestmark = pytest.mark.gpu
 
-DTYPES = ["float32", "float64", "float16", "bfloat16"]
-SHAPES = [(1,), (255,), (4097,), (3, 1000), (5, 70_000), (1 << 20,)]
+BEYOND = (1 << 31) + 17
 
 
 @pytest.fixture(scope="module")
 def cp() -> Any:
     return pytest.importorskip("cupy")
-
-
-def _same_bits(gpu: Any, cpu: Any) -> None:
-    got, want = gpu.get(), np.asarray(cpu)
-    assert got.dtype == want.dtype
-    assert got.shape == want.shape
-    nan = np.isnan(want.astype(np.float64))
-    np.testing.assert_array_equal(np.isnan(got.astype(np.float64)), nan)
-    assert got[~nan].tobytes() == want[~nan].tobytes()
-
-
-def _pair(cp: Any, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> tuple[Any, Any]:
-    import ml_dtypes
-
-    x = (4 * rng.standard_normal(shape)).astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
-    return cp.asarray(x), x
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", [n for n, op in dk.ops.registry.items() if op.kind in {"map", "rows"}])
-def test_forward_and_backward(cp: Any, rng: np.random.Generator, name: str, dtype: str, shape: tuple[int, ...]) -> None:
-    op = dk.ops.registry[name]
-    gx, x = _pair(cp, rng, shape, dtype)
-    gdy, dy = _pair(cp, rng, shape, dtype)
-    gy, y = op(gx), op(x)
-    _same_bits(gy, y)
-    assert isinstance(gy, cp.ndarray)
-    if op.kind == "rows":
-        _same_bits(op.backward(gdy, gy), op.backward(dy, y))
-    else:
-        _same_bits(op.backward(gdy, gx), op.backward(dy, x))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
-def test_losses(cp: Any, rng: np.random.Generator, dtype: str, reduction: str) -> None:
-    gx, x = _pair(cp, rng, (64, 1000), dtype)
-    gt, t = _pair(cp, rng, (64, 1000), dtype)
-    labels = rng.integers(0, 1000, 64)
-    for got, want in (
-        (
-            dk.mse_loss.value_and_grad(gx, gt, reduction=reduction),
-            dk.mse_loss.value_and_grad(x, t, reduction=reduction),
-        ),
-        (
-            dk.cross_entropy.value_and_grad(gx, cp.asarray(labels), reduction=reduction),
-            dk.cross_entropy.value_and_grad(x, labels, reduction=reduction),
-        ),
-    ):
-        _same_bits(got[0], want[0])
-        _same_bits(got[1], want[1])
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rule", [dk.optim.SGD, dk.optim.AdamW])
-def test_steps(cp: Any, rng: np.random.Generator, rule: Any, dtype: str) -> None:
-    pairs = [_pair(cp, rng, (n,), dtype) for n in (1, 4096, 100_003)]
-    gpu, cpu = rule([g for g, _ in pairs], lr=0.01), rule([x for _, x in pairs], lr=0.01)
-    for _ in range(3):
-        grads = [_pair(cp, rng, x.shape, dtype) for _, x in pairs]
-        gpu.step([g for g, _ in grads])
-        cpu.step([x for _, x in grads])
-    for g, x in pairs:
-        _same_bits(g, x)
-
-
-def test_numpy_and_cupy_do_not_mix(cp: Any) -> None:
-    for call in CALLS:
-        names = [name for name in call.arrays if name != call.like]
-        for changes in [{name: cp.asarray(call.arrays[name])} for name in names]:
-            with pytest.raises(ValueError, match=f"^{call.name}: .*different devices"):
-                call(**changes)
-        if call.takes_out:
-            with pytest.raises(ValueError, match=f"^{call.name}: .*different devices"):
-                call(out=cp.asarray(call.arrays[call.like]))
 
 
 def test_the_current_stream_is_used(cp: Any) -> None:
@@ -105,3 +31,105 @@ def test_the_current_stream_is_used(cp: Any) -> None:
         y = dk.relu(x)
         stream.synchronize()
     assert float(y.min()) == float(y.max()) == 50.0
+
+
+def test_large_shapes(cp: Any, rng: np.random.Generator) -> None:
+    """Rows that need a cluster, or more than one; grids that loop."""
+    for shape in [(3, 70_000), (2, 300_000), (1, 1 << 20), (40_000, 33), (1 << 22,)]:
+        x = rng.standard_normal(shape).astype(np.float32)
+        dy = rng.standard_normal(shape).astype(np.float32)
+        gx, gdy = cp.asarray(x), cp.asarray(dy)
+        same_bits(dk.gelu(gx), dk.gelu(x), f"gelu {shape}")
+        same_bits(dk.softmax(gx), dk.softmax(x), f"softmax {shape}")
+        same_bits(dk.mse_loss.value_and_grad(gx, gdy), dk.mse_loss.value_and_grad(x, dy), f"mse_loss {shape}")
+        if len(shape) == 2:
+            w = rng.standard_normal(shape[1]).astype(np.float32)
+            gw = cp.asarray(w)
+            same_bits(dk.layer_norm(gx, gw, gw), dk.layer_norm(x, w, w), f"layer_norm {shape}")
+            got, want = dk.layer_norm.backward(gdy, gx, gw), dk.layer_norm.backward(dy, x, w)
+            same_bits(got, want, f"layer_norm.backward {shape}")
+
+
+CAPTURED: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "map": lambda x, _t, out: dk.silu(x, out=out),
+    "rows": lambda x, _t, out: dk.softmax(x, out=out),
+    "loss": lambda x, t, out: dk.cross_entropy.value_and_grad(x, t, out=out)[1],
+    "norm": lambda x, _t, out: dk.rms_norm(x, out=out),
+}
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_calls_are_captured_in_a_graph(cp: Any, rng: np.random.Generator, name: str) -> None:
+    """The graph is replayed on other values: nothing of the first ones has stayed in it."""
+    work = CAPTURED[name]
+    first, then = (rng.standard_normal((64, 1000)).astype(np.float32) for _ in range(2))
+    t = cp.asarray(rng.integers(0, 1000, 64))
+    x, out = cp.asarray(first), cp.empty((64, 1000), cp.float32)
+    with cp.cuda.Stream(non_blocking=True) as stream:
+        work(x, t, out)  # fills the memory pool
+        stream.begin_capture()
+        work(x, t, out)
+        graph = stream.end_capture()
+        x.set(then, stream)
+        graph.launch(stream)
+        stream.synchronize()
+    same_bits(out, work(then, t.get(), np.empty_like(then)), name)
+
+
+def test_a_step_is_captured_in_a_graph(cp: Any, rng: np.random.Generator) -> None:
+    start = [rng.standard_normal(n).astype(np.float32) for n in (5, 4096, 100_003)]
+    gradients = [rng.standard_normal(n.size).astype(np.float32) for n in start]
+    weights, grads = [cp.asarray(a) for a in start], [cp.asarray(a) for a in gradients]
+    on_gpu, on_cpu = dk.optim.AdamW(weights, lr=0.01), dk.optim.AdamW(start, lr=0.01)
+    with cp.cuda.Stream(non_blocking=True) as stream:
+        on_gpu.step(grads, max_norm=1.0)
+        stream.begin_capture()
+        on_gpu.step(grads, max_norm=1.0)
+        graph = stream.end_capture()
+        for _ in range(3):
+            graph.launch(stream)
+        stream.synchronize()
+    for _ in range(4):
+        on_cpu.step(gradients, max_norm=1.0)
+    for w, a in zip(weights, start, strict=True):
+        same_bits(w, a, "after four steps")
+
+
+def test_more_than_2_to_the_31_elements(cp: Any) -> None:
+    x = cp.zeros(BEYOND, dtype=cp.float16)
+    x[-17:] = cp.arange(-8, 9)
+    same_bits(dk.silu(x, out=x)[-17:], dk.silu(np.arange(-8, 9).astype(np.float16)), "silu")
+    assert float(dk.mse_loss(x, x, reduction="sum")) == 0
+
+
+@pytest.mark.parametrize("shape", [(BEYOND, 2), (2, BEYOND)], ids=["rows", "columns"])
+def test_more_than_2_to_the_31_rows_or_columns(cp: Any, shape: tuple[int, int]) -> None:
+    x = cp.zeros(shape, dtype=cp.float16)
+    x[-1, -1] = 11
+    y = dk.softmax(x, out=x)
+    last = y[-1, -2:].get().astype(np.float64)
+    rest = shape[1] - 1
+    np.testing.assert_allclose(last[1], np.exp(11) / (np.exp(11) + rest), rtol=2e-3)
+
+
+@pytest.mark.torch
+def test_pytorch_on_the_gpu(rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch")
+    x = rng.standard_normal((5, 300)).astype(np.float32)
+    there = torch.from_numpy(x).cuda()
+    y = dk.silu(there)
+    assert y.is_cuda
+    assert y.cpu().numpy().tobytes() == dk.silu(x).tobytes()
+    step = dk.optim.SGD([there], lr=0.5)
+    step.step([torch.ones_like(there)])
+    assert there.cpu().numpy().tobytes() == (x - np.float32(0.5)).tobytes()
+
+
+@pytest.mark.jax
+def test_jax_on_the_gpu(rng: np.random.Generator) -> None:
+    jax = pytest.importorskip("jax")
+    if jax.default_backend() != "gpu":
+        pytest.skip("JAX has no GPU here")
+    x = rng.standard_normal((5, 300)).astype(np.float32)
+    y = dk.silu(jax.numpy.asarray(x))
+    assert np.asarray(y).tobytes() == dk.silu(x).tobytes()
