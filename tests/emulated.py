@@ -122,11 +122,29 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801  the name that CuPy's arrays
         self[...] = value
 
     def __getitem__(self, key: Any) -> ndarray:
+        if isinstance(key, np.ndarray):
+            raise IndexError("Unsupported type <class 'numpy.ndarray'>")  # CuPy's words
+        if isinstance(key, ndarray):
+            with self.memory.opened():
+                chosen = self._view[key._view]
+            return asarray(chosen)
         return ndarray(self._view[key] if isinstance(key, tuple) else self._view[(key,)][...])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         with self.memory.opened():
             self._view[key] = value._view if isinstance(value, ndarray) else value
+
+    def __getattr__(self, name: str) -> Any:
+        """Reductions that the library leaves to the arrays: computed by NumPy."""
+        if name not in {"argmax", "max", "mean", "min", "sum"}:
+            raise AttributeError(name)
+
+        def reduce(*args: Any, **options: Any) -> ndarray:
+            with self.memory.opened():
+                result = np.array(getattr(self._view, name)(*args, **options))
+            return asarray(result)
+
+        return reduce
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **options: Any) -> Any:
         """Arithmetic that is not the library's: computed by NumPy."""

@@ -160,6 +160,25 @@ def test_a_network_trains_to_the_same_bits(stand_in: emulated.Device, monkeypatc
             same_bits(got, expected, "trained")
 
 
+def test_fit(stand_in: emulated.Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training loop on CuPy arrays takes the steps that it takes on NumPy arrays."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((60, 6)).astype(np.float32), rng.integers(0, 3, 60)
+
+    def fitted(library: Any) -> Any:
+        model = dk.nn.Sequential(dk.nn.Linear(6, 8), dk.nn.SiLU(), dk.nn.Linear(8, 3), seed=0).to(library)
+        data = (library.asarray(x), library.asarray(y))
+        history = dk.train.fit(model, data, epochs=2, batch_size=16, validation_split=0.2, verbose=False)
+        return history["loss"], history["val_accuracy"], model.params()
+
+    want = fitted(np)
+    with stand_in.used(monkeypatch) as cp:
+        got = fitted(cp)
+        assert got[:2] == want[:2]
+        for one, other in zip(got[2], want[2], strict=True):
+            same_bits(one, other, "weights")
+
+
 def test_dlpack(stand_in: emulated.Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """An array that speaks nothing but DLPack is read where it lies; the result is CuPy's."""
     with stand_in.used(monkeypatch) as cp:

@@ -35,9 +35,14 @@ def check_pair(where: str, X: Array, y: Array) -> int:
     return len(X)
 
 
+def _rows(source: Array, index: np.ndarray) -> Array:
+    """source[index]; CuPy's arrays take indices of their own kind."""
+    return source[index if isinstance(source, np.ndarray) else np.asarray(index, like=source)]
+
+
 def _gather(source: Array, index: np.ndarray, buffer: Array | None) -> Array:
     if buffer is None:
-        return source[index]
+        return _rows(source, index)
     # clip: with the default mode="raise", take() goes through a second buffer. The indices are a permutation
     # of ours.
     return np.take(source, index, axis=0, out=buffer[: len(index)], mode="clip")
@@ -102,4 +107,4 @@ def train_test_split(
         )
     order = generator(seed).permutation(n)
     train, test = order[held:], order[:held]
-    return (X[train], y[train]), (X[test], y[test])
+    return (_rows(X, train), _rows(y, train)), (_rows(X, test), _rows(y, test))
