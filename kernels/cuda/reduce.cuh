@@ -1,289 +1,283 @@
 // Sums over a whole array in canonical order, one partial sum per block, with the gradient written in the same pass where it is wanted:
-// a warp owns a block. Also the sum of the partial sums (the next level of the same rule), and the scan of class ids that a
-// classification loss begins with. No atomics: the same bits from run to run, and the CPU's.
+// a warp owns a block. Also the sum of the partial sums (the next level of the same rule). No atomics: the same bits from run to run,
+// and the CPU's.
+//
+// An op is in a kernel once for float32 and once for float64. What storage the arrays have, whether gradients are wanted, whether packets
+// fit: all that is asked at run time, where the whole warp answers alike.
 #pragma once
 #include "../ops/op.h"
 #include "canonical.cuh"
+#include "reach.cuh"
 
 DLK_BEGIN
 
-// The registers from `r0` on, G of the eight that a thread holds of a chunk of 256 with n elements, in layout P; absent ones are 0.
-template <int P, int G, class T>
-DLK_DEVICE void load_chunk(T (&x)[G], const T* p, std::int64_t n, int r0 = 0) {
-#pragma unroll
-  for (int r = 0; r < G; r += P) {
-    const int at = lane_of<P>(r0 + r, lane_id());
-    if constexpr (P > 1) {
-      if (at + P <= n) {
-        const packet<T, P> v = load_packet<P>(p + at);
-        for (int e = 0; e < P; ++e) x[r + e] = v.v[e];
-        continue;
-      }
-    }
-    for (int e = 0; e < P; ++e) x[r + e] = at + e < n ? p[at + e] : T{};
-  }
-}
-template <int P, int G, class T>
-DLK_DEVICE void store_chunk(T* p, const T (&x)[G], std::int64_t n, int r0) {
-#pragma unroll
-  for (int r = 0; r < G; r += P) {
-    const int at = lane_of<P>(r0 + r, lane_id());
-    if constexpr (P > 1) {
-      if (at + P <= n) {
-        packet<T, P> v;
-        for (int e = 0; e < P; ++e) v.v[e] = x[r + e];
-        store_packet(p + at, v);
-        continue;
-      }
-    }
-    for (int e = 0; e < P; ++e) {
-      if (at + e < n) p[at + e] = x[r + e];
-    }
-  }
-}
+// The lanes of one block, eight a thread, in the layout that the storage's packets give.
+template <class S>
+struct lane_sums {
+  static constexpr int many = kAtOnce<S>;
+  S sum[kHeld];
+  bool turned;  // float64 comes by half chunks, and the next half is kept first
 
-// What is summed. A loss, with its gradients in the same pass if they are wanted ...
-template <class Op, class T, bool with_grad>
-struct loss_terms {
-  using S = compute_t<T>;
-  static constexpr int P = kPacket<T>, outs = with_grad ? Op::outs : 0;
-  static constexpr int at_once =
-      sizeof(S) == 8 ? kHeld / 4 : kHeld;  // elements in flight: float64 would spill with all
+  DLK_DEVICE lane_sums() : turned(false) {
+#pragma unroll
+    for (int r = 0; r < kHeld; ++r) sum[r] = S(-0.0);
+  }
+  DLK_DEVICE void turn() {
+#pragma unroll
+    for (int r = 0; r < kHeld - many; ++r) {
+      const S other = sum[r];
+      sum[r] = sum[r + many];
+      sum[r + many] = other;
+    }
+    turned = !turned && many < kHeld;
+  }
+  // `left` of the elements are there
+  DLK_DEVICE void add(S (&v)[many], std::int64_t left, bool together) {
+    if (left < many * kWarp) {
+#pragma unroll
+      for (int r = 0; r < many; ++r) {
+        if (element_of<S>(r, together) >= left) v[r] = S(-0.0);
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < many; ++r) sum[r] = sum[r] + v[r];
+    turn();
+  }
+  DLK_DEVICE S folded(bool together) {
+    if (turned) turn();
+    return together ? fold<kAtOnce<S>>(sum) : fold<kPacket<S>>(sum);
+  }
+};
+
+// What a loss reads and writes: operand k of `in` or `out`, numbered as a walk does.
+struct Operand {
+  void* p;  // null: absent
+  int bytes, walker;
+};
+
+// A loss, with its gradients in the same pass if they are wanted.
+template <class Op, class S>
+struct loss_pass {
+  static constexpr int many = kAtOnce<S>, part = many * kWarp;
+  static constexpr int weight = Op::ins, upstream = weight + 1, value = Op::outs;
+  static constexpr int tiles = Op::ins + 2 > Op::outs + 1 ? Op::ins + 2 : Op::outs + 1;
+
   Op op;
-  ReduceArgs a;
+  Operand in[Op::ins + 2], out[Op::outs + 1];
+  Walk walk;  // no dimensions: elements lie side by side
+  bool packets, grads;
+  Dtype dtype;
+  int bytes;  // of a storage element
+  std::int64_t n;
+  S* partial;
+  const void *flow, *divisor;  // an upstream gradient of all elements, and what it is divided by
+  double count;
 
-  DLK_DEVICE const T* in(int k) const { return static_cast<const T*>(a.in[k]); }
-  DLK_DEVICE const T* weight() const { return static_cast<const T*>(a.weight); }
-  DLK_DEVICE const S* upstream() const { return static_cast<const S*>(a.upstream); }
-  DLK_FN bool absent(int k) const { return k >= required_inputs<Op>(0) && a.in[k] == nullptr; }
-  DLK_DEVICE bool per_element() const { return a.upstream != nullptr && a.upstream_step != 0; }
+  loss_pass(const ReduceArgs& a, Dtype d, int size, bool with_grad)
+      : op(a.params),
+        walk(),
+        packets(a.walk == nullptr),
+        grads(with_grad),
+        dtype(d),
+        bytes(size),
+        n(a.n),
+        partial(static_cast<S*>(a.partial)),
+        flow(a.upstream_step == 0 ? a.upstream : nullptr),
+        divisor(a.divisor),
+        count(a.count) {
+    constexpr int others = kMaxIn + kMaxOut;
+    if (a.walk != nullptr) walk = *a.walk;
+    for (int k = 0; k < Op::ins; ++k) in[k] = {const_cast<void*>(a.in[k]), bytes, k};
+    in[weight] = {const_cast<void*>(a.weight), bytes, others};
+    in[upstream] = {a.upstream_step == 0 ? nullptr : const_cast<void*>(a.upstream), int(sizeof(S)), others + 1};
+    for (int k = 0; k < Op::outs; ++k) out[k] = {grads ? a.out[k] : nullptr, bytes, kMaxIn + k};
+    out[value] = {a.value, int(sizeof(S)), others + 2};
+    for (const Operand& o : in) packets = packets && aligned(o.p);
+    for (const Operand& o : out) packets = packets && aligned(o.p);
+  }
 
-  bool packets() const {
-    bool all = aligned(static_cast<const T*>(a.weight));
-    for (int k = 0; k < Op::ins; ++k) all = all && aligned(static_cast<const T*>(a.in[k]));
-    for (int k = 0; k < outs; ++k) all = all && aligned(static_cast<const T*>(a.out[k]));
-    return all;
-  }
-  DLK_DEVICE S flowing_in() const {
-    return (a.upstream == nullptr || per_element() ? S(1) : *upstream()) / divisor<S>(a);
-  }
-  // the terms of the chunk at i, which has n elements
-  template <int Q>
-  DLK_DEVICE void chunk(S (&v)[kHeld], std::int64_t i, std::int64_t n, S g) const {
-#pragma unroll
-    for (int r0 = 0; r0 < kHeld; r0 += at_once) part<Q>(v, i, n, g, r0);
-  }
-  template <int Q>
-  DLK_DEVICE void part(S (&v)[kHeld], std::int64_t i, std::int64_t n, S g, int r0) const {
-    T x[Op::ins][at_once], w[at_once], d[Op::outs][at_once];
-    S of_this[at_once];
+  DLK_DEVICE static void* at(const Operand& o, std::int64_t i) { return static_cast<char*>(o.p) + i * o.bytes; }
+  // Is an operand of the compute type beside halves?
+  DLK_DEVICE bool together() const { return bytes < int(sizeof(S)); }
+  DLK_DEVICE int words(const Operand& o) const { return o.bytes < int(sizeof(S)) ? 1 : 2; }
+
+  // Both packets of an input.
+  DLK_DEVICE void load_ahead(held<S> (&x)[Op::ins], std::int64_t i) const {
 #pragma unroll
     for (int k = 0; k < Op::ins; ++k) {
-      if (!absent(k)) load_chunk<Q>(x[k], in(k) + i, n, r0);
+      if (in[k].p != nullptr) x[k] = load_words<S>(at(in[k], i), false);
     }
-    if (a.weight != nullptr) load_chunk<Q>(w, weight() + i, n, r0);
+  }
+  // The elements of a part: by packets, or through the tiles.
+  DLK_DEVICE void load(held<S>& x, int k, bool whole, std::int64_t i, const warp_tile<S> (&tile)[tiles]) const {
+    if (in[k].p == nullptr) return;
+    if (whole) {
+      x = load_words<S>(at(in[k], i), k == upstream && together(), words(in[k]));
+    } else {
+      x = load_words<S>(tile + k, k == upstream && together(), words(in[k]));
+    }
+  }
+  DLK_DEVICE void store(int k, const held<S>& x, bool whole, std::int64_t i, warp_tile<S> (&tile)[tiles]) const {
+    if (whole) {
+      store_words(at(out[k], i), k == value && together(), x, words(out[k]));
+    } else {
+      store_words(tile + k, k == value && together(), x, words(out[k]));
+    }
+  }
+  // What a thread holds of operand k; absent ones count 1.
+  DLK_DEVICE void take(S (&x)[many], int k, const held<S>& from, bool second = false) const {
+    if (in[k].p == nullptr) {
+      fill(x, S(1));
+    } else {
+      unpack(x, from, k == upstream ? dtype_of<S>() : dtype, second);
+    }
+  }
+
+  // The terms v of the elements from i on: x holds the inputs; the rest comes by packets, or is in tiles.
+  DLK_DEVICE void terms(S (&v)[many], const held<S> (&x)[Op::ins], bool second, bool whole, std::int64_t i, S g,
+                        warp_tile<S> (&tile)[tiles]) const {
+    S c[Op::ins][many], w[many], flows[many], d[Op::outs][many];
 #pragma unroll
-    for (int e = 0; e < at_once; ++e) of_this[e] = g;
-    if (per_element()) {
+    for (int k = 0; k < Op::ins; ++k) take(c[k], k, x[k], second);
+    held<S> more{};
+    load(more, weight, whole, i, tile);
+    take(w, weight, more);
+    load(more, upstream, whole, i, tile);
+    take(flows, upstream, more);
+    if (!whole) __syncwarp();
 #pragma unroll
-      for (int e = 0; e < at_once; ++e) {
-        const int at = lane_of<Q>(r0 + e, lane_id());
-        if (at < n) of_this[e] = upstream()[i + at] * g;
+    for (int e = 0; e < many; ++e) {
+      S of[Op::ins], r[Op::outs];
+#pragma unroll
+      for (int k = 0; k < Op::ins; ++k) of[k] = c[k][e];
+      v[e] = select(w[e] == S(0), S(0), op(of) * w[e]);
+      if (grads) {
+        op.grad(flows[e] * g * w[e], of, r);
+#pragma unroll
+        for (int k = 0; k < Op::outs; ++k) d[k][e] = select(w[e] == S(0), S(0), r[k]);
       }
     }
 #pragma unroll
-    for (int e = 0; e < at_once; ++e) {
-      S c[Op::ins], r[Op::outs];
-      for (int k = 0; k < Op::ins; ++k) c[k] = absent(k) ? S(1) : to_compute(x[k][e]);
-      const S scale = a.weight == nullptr ? S(1) : to_compute(w[e]);
-      S term = op(c);
-      if (a.weight != nullptr) term = scale == S(0) ? S(0) : term * scale;
-      v[r0 + e] = term;
-      if constexpr (with_grad) {
-        op.grad(a.weight == nullptr ? of_this[e] : of_this[e] * scale, c, r);
-        for (int k = 0; k < outs; ++k) d[k][e] = to_storage<T>(a.weight != nullptr && scale == S(0) ? S(0) : r[k]);
-      }
+    for (int k = 0; k < Op::outs; ++k) {
+      if (grads) store(k, packed(d[k], dtype), whole, i, tile);
     }
-#pragma unroll
-    for (int k = 0; k < outs; ++k) store_chunk<Q>(static_cast<T*>(a.out[k]) + i, d[k], n, r0);
-    if (a.value == nullptr) return;
-#pragma unroll
-    for (int e = 0; e < at_once; ++e) {
-      const int at = lane_of<Q>(r0 + e, lane_id());
-      if (at < n) static_cast<S*>(a.value)[i + at] = v[r0 + e];
-    }
+    if (out[value].p != nullptr) store(value, packed(v, dtype_of<S>()), whole, i, tile);
   }
-  DLK_DEVICE S finish(S sum) const { return sum; }
-};
 
-// ... or values of the compute type: block results, or losses of rows. A sum of one block is divided: that is the mean.
-template <class Type>
-struct plain_terms {
-  using S = Type;
-  static constexpr int P = kPacket<S>;
-  const S* x;
-  const void* divisor;
-  double count;
-  void* steepness;  // the root is wanted, and here what a gradient is divided by
-  bool last;
-
-  bool packets() const { return aligned(x); }
-  DLK_DEVICE S flowing_in() const { return S(0); }
-  template <int Q>
-  DLK_DEVICE void chunk(S (&v)[kHeld], std::int64_t i, std::int64_t n, S) const {
-    load_chunk<Q>(v, x + i, n);
-  }
-  DLK_DEVICE S finish(S sum) const {
-    if (!last) return sum;
-    const S over = dlk::DLK_TARGET::divisor<S>(*this), mean = sum / over;
-    if (steepness == nullptr) return mean;
-    const S root = sqrt(mean);
-    *static_cast<S*>(steepness) = root * over;
-    return root;
-  }
-};
-
-template <int Q, class Terms>
-DLK_DEVICE typename Terms::S block_sum(const Terms& a, std::int64_t first, std::int64_t n, typename Terms::S g) {
-  using S = typename Terms::S;
-  S sum[kHeld];
-  for (int r = 0; r < kHeld; ++r) sum[r] = S(-0.0);
-#pragma unroll 2
-  for (std::int64_t i = 0; i < n; i += kLanes) {
-    S v[kHeld];
-    a.template chunk<Q>(v, first + i, n - i, g);
-#pragma unroll
-    for (int r = 0; r < kHeld; ++r) sum[r] = sum[r] + (i + lane_of<Q>(r, lane_id()) < n ? v[r] : S(-0.0));
-  }
-  return fold<Q>(sum);
-}
-
-template <class Terms>
-__global__ void __launch_bounds__(kReduceThreads, 2)
-    reduce_kernel(const Terms __grid_constant__ a, std::int64_t n, bool packets, typename Terms::S* partial) {
-  using S = typename Terms::S;
-  const std::int64_t warp = (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp,
-                     warps = std::int64_t(gridDim.x) * blockDim.x / kWarp;
-  const S g = a.flowing_in();
+  template <int N>
+  DLK_DEVICE void carry_all(const Operand (&o)[N], std::int64_t i, int elements, warp_tile<S> (&tile)[tiles],
+                            bool outward) const {
+    __syncwarp();
 #pragma unroll 1
-  for (std::int64_t b = warp; b * kBlock < n; b += warps) {
-    const std::int64_t first = b * kBlock, count = n - first < kBlock ? n - first : kBlock;
-    const S sum = packets ? block_sum<Terms::P>(a, first, count, g) : block_sum<1>(a, first, count, g);
-    if (lane_id() == 0 && partial != nullptr) partial[b] = a.finish(sum);
+    for (int k = 0; k < N; ++k) {
+      if (o[k].p != nullptr) carry(o[k].p, o[k].bytes, walk, o[k].walker, i, elements, tile[k], outward);
+    }
+    __syncwarp();
   }
-  if (n == 0 && warp == 0 && lane_id() == 0) partial[0] = a.finish(S(0));
+
+  DLK_DEVICE S block(std::int64_t first, std::int64_t elements, S g, warp_tile<S> (&tile)[tiles]) const {
+    lane_sums<S> sums;
+    const std::int64_t step = kTileBytes / bytes, whole = packets ? elements / step * step : 0;
+    held<S> now[Op::ins], next[Op::ins]{};
+    if (whole > 0) load_ahead(next, first);
+#pragma unroll 1
+    for (std::int64_t i = 0; i < elements; i += part) {
+      const bool by_packets = i < whole, second = by_packets && i % step != 0;
+      const int left = int(at_most(elements - i, part));
+      if (!by_packets) {
+        carry_all(in, first + i, left, tile, false);
+#pragma unroll
+        for (int k = 0; k < Op::ins; ++k) load(now[k], k, false, 0, tile);
+      } else if (!second) {
+#pragma unroll
+        for (int k = 0; k < Op::ins; ++k) now[k] = next[k];
+        if (i + step < whole) load_ahead(next, first + i + step);
+      }
+      S v[many];
+      terms(v, now, second, by_packets, first + i, g, tile);
+      if (!by_packets) carry_all(out, first + i, left, tile, true);
+      sums.add(v, left, together());
+    }
+    return sums.folded(together());
+  }
+};
+
+template <class Op, class S>
+__global__ void __launch_bounds__(kReduceThreads, kReduceBlocks<S>)
+    loss_kernel(const loss_pass<Op, S> __grid_constant__ a) {
+  __shared__ warp_tile<S> tile[kReduceThreads / kWarp][loss_pass<Op, S>::tiles];
+  const std::int64_t n = a.n, warps = std::int64_t(gridDim.x) * blockDim.x / kWarp;
+  const S g = (a.flow == nullptr ? S(1) : *static_cast<const S*>(a.flow)) / divisor<S>(a);
+#pragma unroll 1
+  for (std::int64_t b = (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp; b * kBlock < n; b += warps) {
+    const std::int64_t first = b * kBlock;
+    const S sum = a.block(first, at_most(n - first, kBlock), g, tile[threadIdx.x / kWarp]);
+    if (lane_id() == 0 && a.partial != nullptr) a.partial[b] = sum;
+  }
 }
 
-template <class Terms>
-int reduce_with(const Terms& terms, const ReduceArgs& a) {
-  const std::int64_t warps = a.n == 0 ? 1 : ceil_div(a.n, kBlock);
-  const std::int64_t blocks =
-      at_most(ceil_div(warps * kWarp, kReduceThreads), std::int64_t(current_device().sms) * kReduceBlocksPerSm);
-  return launch(reduce_kernel<Terms>, blocks, kReduceThreads, {}, a.queue, terms, a.n, terms.packets(),
-                static_cast<typename Terms::S*>(a.partial));
+// Values of the compute type: block results, or losses of rows. A sum of one block is divided: that is the mean; or its root is wanted,
+// and where `value` says what a gradient is divided by.
+template <class S>
+__global__ void __launch_bounds__(kReduceThreads) sum_kernel(const ReduceArgs __grid_constant__ a) {
+  __shared__ warp_tile<S> tile[kReduceThreads / kWarp];
+  warp_tile<S>& mine = tile[threadIdx.x / kWarp];
+  constexpr int part = kAtOnce<S> * kWarp;
+  const std::int64_t warps = std::int64_t(gridDim.x) * blockDim.x / kWarp;
+  S *const partial = static_cast<S*>(a.partial), *const x = static_cast<S*>(const_cast<void*>(a.in[0]));
+  const bool packets = aligned(x);
+#pragma unroll 1
+  for (std::int64_t b = (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp; b == 0 || b * kBlock < a.n;
+       b += warps) {
+    lane_sums<S> sums;
+    const std::int64_t first = b * kBlock, n = at_most(a.n - first, kBlock);
+#pragma unroll 2
+    for (std::int64_t i = 0; i < n; i += part) {
+      const int count = int(at_most(n - i, part));
+      S v[kAtOnce<S>];
+      if (packets && count == part) {
+        unpack(v, load_words<S>(x + first + i, false), dtype_of<S>());
+      } else {
+        carry<S>(x, Walk{}, 0, first + i, count, mine, false);
+        __syncwarp();
+        unpack(v, load_words<S>(&mine, false), dtype_of<S>());
+        __syncwarp();
+      }
+      sums.add(v, count, false);
+    }
+    const S sum = n > 0 ? sums.folded(false) : S(0);
+    if (lane_id() != 0) continue;
+    partial[b] = sum;
+    if (a.n > kBlock) continue;
+    const S over = divisor<S>(a), mean = sum / over;
+    partial[0] = mean;
+    if (a.value == nullptr) continue;
+    partial[0] = sqrt(mean);
+    *static_cast<S*>(a.value) = partial[0] * over;
+  }
+}
+
+// Few blocks of sums are spread over the device: thread blocks of fewer warps.
+template <class... P, class... A>
+int launch_warps(void (*kernel)(P...), std::int64_t n, void* queue, const A&... args) {
+  const std::int64_t warps = n == 0 ? 1 : ceil_div(n, kBlock), sms = current_device().sms;
+  const std::int64_t each = at_most(ceil_div(warps, sms), kReduceThreads / kWarp);
+  return launch(kernel, at_most(ceil_div(warps, each), sms * kReduceBlocksPerSm), int(each) * kWarp, {}, queue,
+                args...);
 }
 
 template <class Op, class T, bool with_grad>
 int reduce(const ReduceArgs& a) {
+  using S = compute_t<T>;
   if (a.n == 0) return 0;
-  return reduce_with(loss_terms<Op, T, with_grad>{Op(a.params), a}, a);
+  return launch_warps(loss_kernel<Op, S>, a.n, a.queue, loss_pass<Op, S>(a, dtype_of<T>(), int(sizeof(T)), with_grad));
 }
 template <class S>
 int sum(const ReduceArgs& a) {
-  return reduce_with(plain_terms<S>{static_cast<const S*>(a.in[0]), a.divisor, a.count, a.value, a.n <= kBlock}, a);
+  return launch_warps(sum_kernel<S>, a.n, a.queue, a);
 }
 
-// --- class ids ---------------------------------------------------------------------------------------------------------------
-
-template <class S>
-struct label_shared {
-  S sum[kLabelThreads / kWarp];
-  long long valid[kLabelThreads / kWarp], bad[kLabelThreads / kWarp];
-  ladder<S> above;
-};
-
-// Are all class ids in range, and what do the rows that count weigh together? One thread block: an id is read once, and the order of the
-// sum is the canonical one. With an id out of range, the total is NaN and `bad` the first such row.
-template <class T>
-__global__ void __launch_bounds__(kLabelThreads, 1) label_kernel(const LabelArgs __grid_constant__ a) {
-  using S = compute_t<T>;
-  constexpr int warps = kLabelThreads / kWarp;
-  constexpr long long none = 0x7fffffffffffffffll;
-  __shared__ label_shared<S> shared;
-  const int warp = int(threadIdx.x) / kWarp;
-  long long valid = 0, bad = none;
-  if (warp == 0) shared.above.begin();
-#pragma unroll 1
-  for (std::int64_t batch = 0; batch * kBlock < a.n; batch += warps) {
-    const std::int64_t first = (batch + warp) * kBlock;
-    S sum[kHeld];
-    for (int r = 0; r < kHeld; ++r) sum[r] = S(-0.0);
-#pragma unroll 1
-    for (std::int64_t i = first; i < a.n && i < first + kBlock; i += kLanes) {
-#pragma unroll
-      for (int r = 0; r < kHeld; ++r) {
-        const std::int64_t row = i + lane_of<1>(r, lane_id());
-        if (row >= a.n) continue;
-        const std::int64_t y = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[row]
-                                                  : static_cast<const std::int32_t*>(a.label)[row];
-        if (y == a.ignore) continue;
-        if (y < 0 || y >= a.classes) {
-          bad = row < bad ? row : bad;
-          continue;
-        }
-        ++valid;
-        if (a.weight != nullptr) sum[r] = sum[r] + to_compute(static_cast<const T*>(a.weight)[y]);
-      }
-    }
-    const S of_block = fold<1>(sum);
-    if (lane_id() == 0) shared.sum[warp] = of_block;
-    __syncthreads();
-    if (warp == 0) shared.above.push(batch, warps, shared.sum[lane_id()]);
-    __syncthreads();
-  }
-  for (int distance = kWarp / 2; distance >= 1; distance /= 2) {
-    const long long other = from_thread(bad, distance);
-    valid += from_thread(valid, distance);
-    bad = other < bad ? other : bad;
-  }
-  if (lane_id() == 0) {
-    shared.valid[warp] = valid;
-    shared.bad[warp] = bad;
-  }
-  __syncthreads();
-  if (warp != 0) return;
-  const S weighed = shared.above.total(ceil_div(a.n, kBlock));
-  if (lane_id() != 0) return;
-  for (int w = 1; w < warps; ++w) {
-    valid += shared.valid[w];
-    bad = shared.bad[w] < bad ? shared.bad[w] : bad;
-  }
-  S* const total = static_cast<S*>(a.total);
-  total[0] = bad != none ? S(__builtin_nan("")) : valid == 0 ? S(0) : a.weight == nullptr ? S(valid) : weighed;
-  total[1] = bad != none ? S(__builtin_nan("")) : S(valid);
-  total[2] = total[0] / total[1];
-  if (bad != none) {
-    const std::int64_t y = a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[bad]
-                                              : static_cast<const std::int32_t*>(a.label)[bad];
-    *a.bad = {bad, y, a.classes, a.ignore};
-  }
-}
-
-template <class T>
-int labels(const LabelArgs& a) {
-  return launch(label_kernel<T>, 1, kLabelThreads, {}, a.queue, a);
-}
-
-template <class Op, class Here, class T, bool with_grad>
-constexpr auto loss_kernel() -> int (*)(const ReduceArgs&) {
-  if constexpr (contains<Op, Here>::value) {
-    return reduce<Op, T, with_grad>;
-  } else {
-    return nullptr;
-  }
-}
-
-template <class Op, class Here, bool with_grad>
+template <class Op, bool with_grad>
 inline constexpr Entry<ReduceArgs> loss_row = {
     Op::name,
     with_grad ? "grad" : "",
@@ -291,21 +285,17 @@ inline constexpr Entry<ReduceArgs> loss_row = {
     with_grad ? Op::outs : 0,
     Op::count,
     more_operands,
-    {loss_kernel<Op, Here, f32, with_grad>(), loss_kernel<Op, Here, f64, with_grad>(),
-     loss_kernel<Op, Here, f16, with_grad>(), loss_kernel<Op, Here, bf16, with_grad>()}};
+    {reduce<Op, f32, with_grad>, reduce<Op, f64, with_grad>, reduce<Op, f16, with_grad>, reduce<Op, bf16, with_grad>}};
 
-template <class L, class Here>  // Here: the losses that have a kernel
+template <class L>
 struct reduce_table;
-template <class... Op, class Here>
-struct reduce_table<list<Op...>, Here> {
+template <class... Op>
+struct reduce_table<list<Op...>> {
   static constexpr int size = 1 + 2 * list<Op...>::size;
   static constexpr Entry<ReduceArgs> rows[size] = {
       {"sum", "", 1, 0, 0, more_operands, {sum<f32>, sum<f64>, sum<f32>, sum<f32>}},
-      loss_row<Op, Here, false>...,
-      loss_row<Op, Here, true>...};
+      loss_row<Op, false>...,
+      loss_row<Op, true>...};
 };
-
-inline constexpr Entry<LabelArgs> label_rows[] = {
-    {"labels", "", 1, 0, 0, more_operands, {labels<f32>, labels<f64>, labels<f16>, labels<bf16>}}};
 
 DLK_END

@@ -18,9 +18,13 @@ constexpr int kMapThreads = 256;
 constexpr int kMapLoads = 2;
 constexpr int packets_in_flight(int inputs) { return kMapLoads > inputs ? kMapLoads / inputs : 1; }
 
-// Sums over whole arrays: a warp owns a block of 4,096 elements.
-constexpr int kReduceThreads = 256;
-constexpr int kReduceBlocksPerSm = 8;
+// Sums over whole arrays: a warp owns a block of 4,096 elements. Each thread has 32 bytes of every input on their way while it works on as
+// many: with two inputs and 512 threads, 32 KB on a multiprocessor. Losses of a few operations take 120 registers or fewer, which is 512
+// threads; the others, which wait for arithmetic and not for memory, up to 168 (255 in float64).
+constexpr int kReduceThreads = 128;
+template <class S>
+constexpr int kReduceBlocks = sizeof(S) == 8 ? 2 : 3;  // at least, on a multiprocessor
+constexpr int kReduceBlocksPerSm = 16;
 constexpr int kLabelThreads = 1024;
 
 // Rows live in shared memory: short ones belong to a warp; longer ones to groups of 128 threads with a canonical block of 4,096 columns

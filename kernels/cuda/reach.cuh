@@ -1,0 +1,152 @@
+// How a warp gets at its elements, whatever they are stored as. A thread holds 32 bytes of an operand: two packets of 16 bytes, the
+// packets of the warp side by side. Where packets do not fit (the array is not aligned, or ends here, or is a walk) the warp carries single
+// elements through a tile of shared memory, and holds the same afterwards.
+#pragma once
+#include "canonical.cuh"
+
+DLK_BEGIN
+
+constexpr int kHeldBytes = 32;
+constexpr int kTileBytes = kHeldBytes * kWarp;
+template <class S>
+constexpr int kAtOnce = kHeldBytes / int(sizeof(S));  // elements of the compute type that a thread works on
+
+template <class T>
+constexpr Dtype dtype_of() {
+  return same<T, f32>::value   ? Dtype::f32
+         : same<T, f64>::value ? Dtype::f64
+         : same<T, f16>::value ? Dtype::f16
+                               : Dtype::bf16;
+}
+
+template <class S>
+struct held {
+  word<S> w[2];
+};
+template <class S>
+struct warp_tile {
+  word<S> w[kTileBytes / 16];
+};
+
+// Halves come eight in a packet, the neighbors 8 t ... 8 t + 7 to thread t. What is kept beside them in the compute type is then held
+// likewise, `together`: two packets that are neighbors. Else packets are a warp apart, and elements as in lane_of<kPacket<S>>.
+template <class S>
+DLK_DEVICE int element_of(int r, bool together) {
+  return together ? lane_of<kAtOnce<S>>(r, lane_id()) : lane_of<kPacket<S>>(r, lane_id());
+}
+DLK_DEVICE int word_at(int q, bool together) { return together ? 2 * lane_id() + q : q * kWarp + lane_id(); }
+
+// Words of a thread, from p on.
+template <class S>
+DLK_DEVICE held<S> load_words(const void* p, bool together, int words = 2) {
+  const auto* const from = static_cast<const word<S>*>(p);
+  held<S> x{};
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+    if (q < words) x.w[q] = from[word_at(q, together)];
+  }
+  return x;
+}
+template <class S>
+DLK_DEVICE void store_words(void* p, bool together, const held<S>& x, int words = 2) {
+  auto* const to = static_cast<word<S>*>(p);
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+    if (q < words) to[word_at(q, together)] = x.w[q];
+  }
+}
+
+// The elements [i, i + count) of an array, one by one, to the first ones of a tile or from there.
+template <class E, class S>
+DLK_DEVICE void carry(void* p, const Walk& walk, int operand, std::int64_t i, int count, warp_tile<S>& tile, bool out) {
+  constexpr int batch = 4;
+  E *const theirs = static_cast<E*>(p), *const mine = reinterpret_cast<E*>(&tile);
+  if (walk.dims > 0) {
+#pragma unroll 1
+    for (int e = lane_id(); e < count; e += kWarp) {
+      E& there = theirs[walk_index(walk, i + e).offset(walk, operand)];
+      out ? there = mine[e] : mine[e] = there;
+    }
+    return;
+  }
+#pragma unroll 1
+  for (int e = lane_id(); e < count; e += batch * kWarp) {
+    E v[batch];
+#pragma unroll
+    for (int b = 0; b < batch; ++b) {
+      const int at = e + b * kWarp;
+      if (at < count) v[b] = out ? mine[at] : theirs[i + at];
+    }
+#pragma unroll
+    for (int b = 0; b < batch; ++b) {
+      const int at = e + b * kWarp;
+      if (at < count) (out ? theirs[i + at] : mine[at]) = v[b];
+    }
+  }
+}
+template <class S>
+DLK_DEVICE void carry(void* p, int bytes, const Walk& walk, int operand, std::int64_t i, int count, warp_tile<S>& tile,
+                      bool out) {
+  if constexpr (sizeof(S) == 8) {
+    carry<std::uint64_t>(p, walk, operand, i, count, tile, out);
+  } else if (bytes == 4) {
+    carry<std::uint32_t>(p, walk, operand, i, count, tile, out);
+  } else {
+    carry<std::uint16_t>(p, walk, operand, i, count, tile, out);
+  }
+}
+
+template <class S, int N>
+DLK_DEVICE void fill(S (&x)[N], S v) {
+#pragma unroll
+  for (int e = 0; e < N; ++e) x[e] = v;
+}
+
+// The elements of a thread in the compute type, and back. Of halves it may hold twice as many: then those of its `second` packet.
+template <class T>
+DLK_DEVICE void unpack_halves(float (&x)[kAtOnce<float>], const uint4& w) {
+  packet<T, kAtOnce<float>> from;
+  std::memcpy(&from, &w, sizeof from);
+#pragma unroll
+  for (int e = 0; e < kAtOnce<float>; ++e) x[e] = to_compute(from.v[e]);
+}
+DLK_DEVICE void unpack(float (&x)[kAtOnce<float>], const held<float>& from, Dtype dtype, bool second = false) {
+  uint4 w = from.w[0];
+  if (second) w = from.w[1];
+  if (dtype == Dtype::f32) {
+    std::memcpy(&x, &from, sizeof x);
+  } else if (dtype == Dtype::f16) {
+    unpack_halves<f16>(x, w);
+  } else {
+    unpack_halves<bf16>(x, w);
+  }
+}
+DLK_DEVICE void unpack(double (&x)[kAtOnce<double>], const held<double>& from, Dtype, bool = false) {
+  std::memcpy(&x, &from, sizeof x);
+}
+
+template <class T>
+DLK_DEVICE void pack_halves(uint4& to, const float (&x)[kAtOnce<float>]) {
+  packet<T, kAtOnce<float>> y;
+#pragma unroll
+  for (int e = 0; e < kAtOnce<float>; ++e) y.v[e] = to_storage<T>(x[e]);
+  std::memcpy(&to, &y, sizeof to);
+}
+DLK_DEVICE held<float> packed(const float (&x)[kAtOnce<float>], Dtype dtype) {
+  held<float> y{};
+  if (dtype == Dtype::f32) {
+    std::memcpy(&y, &x, sizeof y);
+  } else if (dtype == Dtype::f16) {
+    pack_halves<f16>(y.w[0], x);
+  } else {
+    pack_halves<bf16>(y.w[0], x);
+  }
+  return y;
+}
+DLK_DEVICE held<double> packed(const double (&x)[kAtOnce<double>], Dtype) {
+  held<double> y;
+  std::memcpy(&y, &x, sizeof y);
+  return y;
+}
+
+DLK_END
