@@ -18,9 +18,11 @@ namespace {
 char* scan_labels(const RowLossCall& c, const RowArgs& a, std::int64_t rows, std::int64_t cols, std::int64_t value_size,
                   const Workspace& workspace) {
   void* total = workspace(static_cast<std::size_t>(3 * value_size));
+  const bool cpu = c.in[0]->device == Device::cpu;
   BadLabel here{-1, 0, 0, 0};
-  BadLabel* const bad = c.in[0]->device == Device::cpu ? &here : mailbox(c.op, *c.in[0]);
-  const LabelArgs scan{rows, cols, c.ignore, a.label, a.label_bytes, a.column[0], total, bad, a.queue};
+  BadLabel* const bad = cpu ? &here : mailbox(c.op, *c.in[0]);
+  void* const scratch = cpu ? nullptr : workspace(static_cast<std::size_t>(label_scratch(rows)));
+  const LabelArgs scan{rows, cols, c.ignore, a.label, a.label_bytes, a.column[0], total, bad, a.queue, scratch};
   const Target& target = target_for(c.in[0]->device);
   check::device_status(c.op, target.labels->entry[0].run[static_cast<int>(c.dtype)](scan));
   if (here.row >= 0) check::label_range(c.op, c.label_name, here);

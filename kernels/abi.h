@@ -112,7 +112,9 @@ struct LabelArgs {
   void* total;         // out, compute type, three: the weights of the rows that count, how many they are, and the ratio
   BadLabel* bad;       // out: the first row whose label is out of range
   void* queue;
+  void* scratch;  // on a GPU: label_scratch(n) bytes
 };
+constexpr std::int64_t label_scratch(std::int64_t n) { return 24 * ((n + kBlock - 1) / kBlock); }
 
 // How a tensor of state is kept: in the compute type; as bfloat16, rounded up or down at random; or as bytes with a scale for each block of
 // 256 (kernels/quantize.h), of either sign or none.

@@ -37,6 +37,14 @@ DLK_BEGIN
 constexpr int kWarp = 32;
 constexpr unsigned kAllThreads = 0xffffffffu;
 
+template <class T>
+constexpr Dtype dtype_of() {
+  return same<T, f32>::value   ? Dtype::f32
+         : same<T, f64>::value ? Dtype::f64
+         : same<T, f16>::value ? Dtype::f16
+                               : Dtype::bf16;
+}
+
 // --- memory ----------------------------------------------------------------------------------------------------------------
 
 // P elements side by side. Where P * sizeof(T) is a multiple of 16 and so is the address, they move in 16-byte accesses.

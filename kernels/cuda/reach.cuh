@@ -11,14 +11,6 @@ constexpr int kTileBytes = kHeldBytes * kWarp;
 template <class S>
 constexpr int kAtOnce = kHeldBytes / int(sizeof(S));  // elements of the compute type that a thread works on
 
-template <class T>
-constexpr Dtype dtype_of() {
-  return same<T, f32>::value   ? Dtype::f32
-         : same<T, f64>::value ? Dtype::f64
-         : same<T, f16>::value ? Dtype::f16
-                               : Dtype::bf16;
-}
-
 template <class S>
 struct held {
   word<S> w[2];
@@ -56,43 +48,51 @@ DLK_DEVICE void store_words(void* p, bool together, const held<S>& x, int words 
   }
 }
 
-// The elements [i, i + count) of an array, one by one, to the first ones of a tile or from there.
+// The elements [i, i + count) of an array, one by one, into the tile, where 0 follows up to `room` elements; or from there.
 template <class E, class S>
-DLK_DEVICE void carry(void* p, const Walk& walk, int operand, std::int64_t i, int count, warp_tile<S>& tile, bool out) {
+DLK_DEVICE void carry(void* p, const Walk& walk, int operand, std::int64_t i, int count, int room, warp_tile<S>& tile,
+                      bool out) {
   constexpr int batch = 4;
   E *const theirs = static_cast<E*>(p), *const mine = reinterpret_cast<E*>(&tile);
+  const int end = out ? count : room;
   if (walk.dims > 0) {
 #pragma unroll 1
-    for (int e = lane_id(); e < count; e += kWarp) {
-      E& there = theirs[walk_index(walk, i + e).offset(walk, operand)];
-      out ? there = mine[e] : mine[e] = there;
+    for (int e = lane_id(); e < end; e += kWarp) {
+      const std::int64_t there = e < count ? walk_index(walk, i + e).offset(walk, operand) : 0;
+      if (out) {
+        theirs[there] = mine[e];
+      } else {
+        mine[e] = e < count ? theirs[there] : E(0);
+      }
     }
     return;
   }
 #pragma unroll 1
-  for (int e = lane_id(); e < count; e += batch * kWarp) {
+  for (int first = lane_id(); first < end; first += batch * kWarp) {  // some loads in flight
     E v[batch];
 #pragma unroll
     for (int b = 0; b < batch; ++b) {
-      const int at = e + b * kWarp;
-      if (at < count) v[b] = out ? mine[at] : theirs[i + at];
+      const int e = first + b * kWarp;
+      v[b] = E(0);
+      if (e < count) v[b] = out ? mine[e] : theirs[i + e];
     }
 #pragma unroll
     for (int b = 0; b < batch; ++b) {
-      const int at = e + b * kWarp;
-      if (at < count) (out ? theirs[i + at] : mine[at]) = v[b];
+      const int e = first + b * kWarp;
+      if (e < end) (out ? theirs[i + e] : mine[e]) = v[b];
     }
   }
 }
 template <class S>
 DLK_DEVICE void carry(void* p, int bytes, const Walk& walk, int operand, std::int64_t i, int count, warp_tile<S>& tile,
                       bool out) {
+  constexpr int room = kAtOnce<S> * kWarp;
   if constexpr (sizeof(S) == 8) {
-    carry<std::uint64_t>(p, walk, operand, i, count, tile, out);
+    carry<std::uint64_t>(p, walk, operand, i, count, room, tile, out);
   } else if (bytes == 4) {
-    carry<std::uint32_t>(p, walk, operand, i, count, tile, out);
+    carry<std::uint32_t>(p, walk, operand, i, count, room, tile, out);
   } else {
-    carry<std::uint16_t>(p, walk, operand, i, count, tile, out);
+    carry<std::uint16_t>(p, walk, operand, i, count, room, tile, out);
   }
 }
 

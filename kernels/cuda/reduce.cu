@@ -1,4 +1,4 @@
-// The reduce family of the CUDA target.
+// The reduce family of the CUDA target: all losses, and the sums above them.
 #include "reduce.cuh"
 
 #include "../ops/losses.h"
@@ -6,9 +6,6 @@
 namespace dlk {
 namespace DLK_TARGET {
 extern const Table<ReduceArgs> reduce_entries;
-extern const Table<LabelArgs> label_entries;
-const Table<ReduceArgs> reduce_entries = {reduce_table<losses, losses_on_cuda>::rows,
-                                          reduce_table<losses, losses_on_cuda>::size};
-const Table<LabelArgs> label_entries = {label_rows, 1};
+const Table<ReduceArgs> reduce_entries = {reduce_table<losses>::rows, reduce_table<losses>::size};
 }  // namespace DLK_TARGET
 }  // namespace dlk

@@ -238,7 +238,7 @@ __global__ void __launch_bounds__(kReduceThreads) sum_kernel(const ReduceArgs __
       if (packets && count == part) {
         unpack(v, load_words<S>(x + first + i, false), dtype_of<S>());
       } else {
-        carry<S>(x, Walk{}, 0, first + i, count, mine, false);
+        carry(x, int(sizeof(S)), Walk{}, 0, first + i, count, mine, false);
         __syncwarp();
         unpack(v, load_words<S>(&mine, false), dtype_of<S>());
         __syncwarp();

@@ -50,7 +50,4 @@ struct outside_unit_interval : params<0> {
 using losses = join<list<ops::plain_sum, ops::outside_unit_interval>, regression_losses, margin_losses, entropy_losses,
                     divergence_losses, adversarial_losses, boundary_losses, penalties>;
 
-// What the CUDA target has today. Each loss takes ptxas seconds an architecture there; the others wait until its loop is made smaller.
-using losses_on_cuda = list<ops::plain_sum, ops::mse_loss>;
-
 DLK_END

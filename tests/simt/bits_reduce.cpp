@@ -3,9 +3,6 @@
 
 namespace {
 
-// CUDA does not have every loss yet; the call is refused there (docs/decisions/0010).
-bool on_both(int index) { return dlk::simt::target.reduce->entry[index].run[0] != nullptr; }
-
 std::int64_t blocks(std::int64_t n) { return (n + dlk::kBlock - 1) / dlk::kBlock; }
 
 // choice: of the offset of every array, and of the optional ones: weights, values and upstream gradients per element.
@@ -75,6 +72,7 @@ void label_call(Dtype d, std::int64_t n, bool weighted, int bad, bool ignore_all
   for (Id& y : ids) y = Id(ignore_all || random_below(5) == 0 ? ignore : random_below(classes));
   for (int b = 0; b < bad && n > 0; ++b) ids[std::size_t(random_below(n))] = Id(b % 2 == 0 ? classes : -1);
   Twin weight(d, classes, 0, Values::positive), total(compute_type(d), 3, 0, Values::tame);
+  std::vector<double> scratch(std::size_t(dlk::label_scratch(n) / 8));
   dlk::BadLabel found[2] = {{-1, 0, 0, 0}, {-1, 0, 0, 0}};
   for (Side s : {on_cpu, on_cuda}) {
     dlk::LabelArgs a{};
@@ -86,6 +84,7 @@ void label_call(Dtype d, std::int64_t n, bool weighted, int bad, bool ignore_all
     a.weight = weighted ? weight.at(s) : nullptr;
     a.total = total.at(s);
     a.bad = &found[s];
+    a.scratch = scratch.data();
     target_of(s).labels->entry[0].run[int(d)](a);
   }
   const std::string call = std::string("labels ") + dtype_name[int(d)] + " n=" + std::to_string(n) +
@@ -110,7 +109,6 @@ void all(const std::vector<std::int64_t>& lengths, int offsets, int few) {
   Turns turns;
   for (Dtype d : all_dtypes) {
     for (int i = 1; i < dlk::cpu::target.reduce->size; ++i) {
-      if (!on_both(i)) continue;
       for (std::int64_t n : lengths) {
         for (int offset : turns(offsets, few)) {
           const Values v = (n + offset) % 5 == 4 ? Values::wild : Values::tame;

@@ -73,6 +73,7 @@ inline T __shfl_xor_sync(unsigned mask, T value, int distance) {
   std::memcpy(&value, &bits, sizeof value);
   return value;
 }
+inline void __threadfence_system() {}  // fibers see each other's writes in order
 inline void __cluster_barrier_arrive() {}
 inline void __cluster_barrier_wait() { simt::cluster_barrier(); }
 inline unsigned __clusterRelativeBlockRank() { return simt::cluster_rank(); }
