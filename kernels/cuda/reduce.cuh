@@ -82,14 +82,15 @@ struct loss_pass {
         bytes(size),
         n(a.n),
         partial(static_cast<S*>(a.partial)),
-        flow(a.upstream_step == 0 ? a.upstream : nullptr),
+        flow(grads && a.upstream_step == 0 ? a.upstream : nullptr),
         divisor(a.divisor),
         count(a.count) {
     constexpr int others = kMaxIn + kMaxOut;
     if (a.walk != nullptr) walk = *a.walk;
     for (int k = 0; k < Op::ins; ++k) in[k] = {const_cast<void*>(a.in[k]), bytes, k};
     in[weight] = {const_cast<void*>(a.weight), bytes, others};
-    in[upstream] = {a.upstream_step == 0 ? nullptr : const_cast<void*>(a.upstream), int(sizeof(S)), others + 1};
+    in[upstream] = {grads && a.upstream_step != 0 ? const_cast<void*>(a.upstream) : nullptr, int(sizeof(S)),
+                    others + 1};
     for (int k = 0; k < Op::outs; ++k) out[k] = {grads ? a.out[k] : nullptr, bytes, kMaxIn + k};
     out[value] = {a.value, int(sizeof(S)), others + 2};
     for (const Operand& o : in) packets = packets && aligned(o.p);

@@ -5,39 +5,59 @@ namespace {
 
 std::int64_t blocks(std::int64_t n) { return (n + dlk::kBlock - 1) / dlk::kBlock; }
 
-// choice: of the offset of every array, and of the optional ones: weights, values and upstream gradients per element.
+const double params[] = {0.25, 0.5, 0.01, 0.9, 0.1, 0.7, 1.3, 0.3, 0.6, 1.1};
+
+// How many inputs a loss cannot do without: those that follow may be absent.
+int required_of(const dlk::Entry<dlk::ReduceArgs>& e) {
+  return std::string(e.name) == "binary_cross_entropy_with_logits" ? 2 : e.ins;
+}
+
+// What a call brings beside its arrays, by turns.
+struct Extras {
+  bool weighted, per_element, valued, upstream, divided, summed, in_place, partly;
+  Extras(unsigned choice, bool graded)
+      : weighted(choice % 4 == 1 || choice % 9 == 2),
+        per_element(choice % 6 == 2),
+        valued(choice % 5 < 2),
+        upstream(choice % 2 == 0),
+        divided(choice % 4 == 0),
+        summed(!(graded || valued) || choice % 7 != 3),
+        in_place(choice % 3 == 1),
+        partly(choice % 3 != 0) {}
+};
+
+// choice: of the offset of every array, and of the extras
 void loss_call(int index, Dtype d, std::int64_t n, int choice, bool mixed, Values v) {
   const dlk::Entry<dlk::ReduceArgs>& e = dlk::cpu::target.reduce->entry[index];
   const Dtype s_type = compute_type(d);
-  const int offset = choice % 17;
-  const bool weighted = choice % 4 == 1, per_element = choice % 6 == 2, valued = choice % 5 < 2;
-  const double params[] = {0.25, 0.5, 0.01, 0.9, 0.1, 0.7, 1.3, 0.3, 0.6, 1.1};
+  const Extras with(unsigned(choice), e.outs > 0);
+  const int offset = choice % 17, ins = with.partly ? required_of(e) : e.ins;
   std::vector<Twin> in, out;
   for (int k = 0; k < e.ins; ++k) in.emplace_back(d, n, mixed ? offset + 3 * k : offset, v);
   for (int k = 0; k < e.outs; ++k) out.emplace_back(d, n, mixed ? offset + 1 + k : offset, Values::tame);
-  Twin partial(s_type, blocks(n), 0, Values::tame), upstream(s_type, per_element ? n : 1, 0, Values::tame),
+  const int beside = choice % 8 == 6 ? 1 : 0;
+  Twin partial(s_type, blocks(n), 0, Values::tame), upstream(s_type, with.per_element ? n : 1, beside, Values::tame),
       divisor(s_type, 1, 0, Values::positive), weight(d, n, mixed ? offset + 2 : offset, Values::positive),
-      value(s_type, n, 0, Values::tame);
+      value(s_type, n, beside, Values::tame);
   for (Side s : {on_cpu, on_cuda}) {
     dlk::ReduceArgs a{};
     a.n = n;
-    for (int k = 0; k < e.ins; ++k) a.in[k] = in[std::size_t(k)].at(s);
-    for (int k = 0; k < e.outs; ++k) {
-      a.out[k] = choice % 3 == 1 && k < e.ins ? in[std::size_t(k)].at(s) : out[std::size_t(k)].at(s);
-    }
-    a.partial = partial.at(s);
-    a.weight = weighted ? weight.at(s) : nullptr;
-    a.value = valued ? value.at(s) : nullptr;
+    for (int k = 0; k < ins; ++k) a.in[k] = in[std::size_t(k)].at(s);
+    for (int k = 0; k < e.outs; ++k)
+      a.out[k] = with.in_place && k < e.ins ? in[std::size_t(k)].at(s) : out[std::size_t(k)].at(s);
+    a.partial = with.summed ? partial.at(s) : nullptr;
+    a.weight = with.weighted ? weight.at(s) : nullptr;
+    a.value = with.valued ? value.at(s) : nullptr;
     a.params = params;
-    a.upstream = choice % 2 == 0 ? upstream.at(s) : nullptr;
-    a.upstream_step = per_element ? 1 : 0;
-    a.divisor = choice % 4 == 0 ? divisor.at(s) : nullptr;
+    a.upstream = with.upstream ? upstream.at(s) : nullptr;
+    a.upstream_step = with.per_element ? 1 : 0;
+    a.divisor = with.divided ? divisor.at(s) : nullptr;
     a.count = double(n);
     const int error = target_of(s).reduce->entry[index].run[int(d)](a);
     expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
   }
   const std::string call = std::string("reduce ") + e.name + "." + e.pass + " " + dtype_name[int(d)] +
-                           " n=" + std::to_string(n) + " offset=" + std::to_string(offset) + (mixed ? " mixed" : "");
+                           " n=" + std::to_string(n) + " choice=" + std::to_string(choice) + (mixed ? " mixed" : "");
   expect_same(partial, call, "partial");
   expect_same(value, call, "value");
   for (Twin& t : out) expect_same(t, call, "gradient");
@@ -45,13 +65,68 @@ void loss_call(int index, Dtype d, std::int64_t n, int choice, bool mixed, Value
   expect_no_reports(call);
 }
 
+// The same with arrays that are no runs, each another way.
+void walk_call(int index, Dtype d, std::int64_t rows, std::int64_t cols, int choice) {
+  const dlk::Entry<dlk::ReduceArgs>& e = dlk::cpu::target.reduce->entry[index];
+  const Dtype s_type = compute_type(d);
+  const Extras with(unsigned(choice), e.outs > 0);
+  int lie = choice;
+  std::vector<Strewn> in, out;
+  for (int k = 0; k < e.ins; ++k)
+    in.emplace_back(d, rows, cols, lie++ % Strewn::kLiesOfInputs, choice % 3, Values::tame);
+  for (int k = 0; k < e.outs; ++k) out.emplace_back(d, rows, cols, lie++ % Strewn::kLies, 0, Values::tame);
+  Twin partial(s_type, blocks(rows * cols), 0, Values::tame);
+  Strewn weight(d, rows, cols, lie++ % Strewn::kLiesOfInputs, 0, Values::positive),
+      upstream(s_type, rows, cols, lie++ % Strewn::kLiesOfInputs, 0, Values::tame),
+      value(s_type, rows, cols, lie++ % Strewn::kLies, 0, Values::tame);
+  dlk::Walk walk{};
+  for (int k = 0; k < e.ins; ++k) in[std::size_t(k)].walk(walk, k);
+  for (int k = 0; k < e.outs; ++k) out[std::size_t(k)].walk(walk, dlk::kMaxIn + k);
+  weight.walk(walk, dlk::kMaxIn + dlk::kMaxOut);
+  upstream.walk(walk, dlk::kMaxIn + dlk::kMaxOut + 1);
+  value.walk(walk, dlk::kMaxIn + dlk::kMaxOut + 2);
+  for (Side s : {on_cpu, on_cuda}) {
+    dlk::ReduceArgs a{};
+    a.n = rows * cols;
+    for (int k = 0; k < e.ins; ++k) a.in[k] = in[std::size_t(k)].at(s);
+    for (int k = 0; k < e.outs; ++k) a.out[k] = out[std::size_t(k)].at(s);
+    a.partial = partial.at(s);
+    a.weight = with.weighted ? weight.at(s) : nullptr;
+    a.value = with.valued ? value.at(s) : nullptr;
+    a.params = params;
+    a.upstream = with.per_element ? upstream.at(s) : nullptr;
+    a.upstream_step = 1;
+    a.count = 1;
+    a.walk = s == on_cuda ? &walk : nullptr;
+    const int error = target_of(s).reduce->entry[index].run[int(d)](a);
+    expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
+  }
+  const std::string call = std::string("reduce ") + e.name + "." + e.pass + " " + dtype_name[int(d)] + " walk of " +
+                           std::to_string(rows) + " x " + std::to_string(cols) + " choice=" + std::to_string(choice);
+  expect_same(partial, call, "partial");
+  expect_same(value.settle(), call, "value");
+  for (Strewn& t : out) expect_same(t.settle(), call, "gradient");
+  expect_no_reports(call);
+}
+
+void walks(std::int64_t rows, std::int64_t cols, int few) {
+  Turns turns;
+  for (Dtype d : all_dtypes) {
+    for (int i = 1; i < dlk::cpu::target.reduce->size; ++i) {
+      for (int choice : turns(60, few)) walk_call(i, d, rows, cols, choice);
+    }
+  }
+}
+
+// With an own divisor, also its root.
 void sum_call(Dtype d, std::int64_t n, int offset, Values v, bool own_divisor) {
   const Dtype s_type = compute_type(d);
   Twin x(s_type, n, offset, v), partial(s_type, n == 0 ? 1 : blocks(n), 0, Values::tame),
-      divisor(s_type, 1, 0, Values::positive);
+      divisor(s_type, 1, 0, Values::positive), steepness(s_type, 1, 0, Values::tame);
   for (Side s : {on_cpu, on_cuda}) {
     dlk::ReduceArgs a{};
     a.n = n;
+    a.value = own_divisor ? steepness.at(s) : nullptr;
     a.in[0] = x.at(s);
     a.partial = partial.at(s);
     a.divisor = own_divisor ? divisor.at(s) : nullptr;
@@ -61,6 +136,7 @@ void sum_call(Dtype d, std::int64_t n, int offset, Values v, bool own_divisor) {
   const std::string call =
       std::string("sum ") + dtype_name[int(d)] + " n=" + std::to_string(n) + " offset=" + std::to_string(offset);
   expect_same(partial, call, "partial");
+  expect_same(steepness, call, "steepness");
   expect_no_reports(call);
 }
 
@@ -133,10 +209,13 @@ int main(int argc, char**) {
   all(small, 60, 3);  // 17 places in a packet, and every combination of what an offset decides
   all({255, 256, 257, 258, 4095, 4096, 4097, 10000}, 60, 2);
   all({100003}, 60, 1);
+  walks(5, 7, 3);
+  walks(71, 130, 1);
   // Above a block of blocks too the CPU's tree and the ladder must agree: a label scan does all levels in one call.
   label_call<std::int32_t>(Dtype::f32, 4096 * 4096, true, 0);
   label_call<std::int32_t>(Dtype::f32, 4096 * 4101 + 5, true, 0);
   simt::device.watch = simt::device.backwards = true;
   all({0, 1, 33, 257, 4097}, 60, 1);
+  walks(17, 70, 1);
   return finish("bits_reduce");
 }

@@ -108,6 +108,42 @@ std::string Twin::show(std::int64_t i) const {
   return text;
 }
 
+namespace {
+constexpr std::int64_t kGap = 3;
+std::int64_t row_step(std::int64_t cols, int lie) {
+  return lie == 1 ? 1 : lie == 2 ? cols + kGap : lie == 4 ? 0 : lie == 5 ? 1 : cols;
+}
+std::int64_t col_step(std::int64_t rows, int lie) { return lie == 1 ? rows : lie == 3 ? -1 : lie == 5 ? 0 : 1; }
+}  // namespace
+
+Strewn::Strewn(Dtype d, std::int64_t rows, std::int64_t cols, int lie, int offset, Values v)
+    : type_(d),
+      rows_(rows),
+      cols_(cols),
+      step_{row_step(cols, lie), col_step(rows, lie)},
+      first_(lie == 3 ? cols - 1 : 0),
+      twin_(d, rows * (cols + kGap), offset, v),
+      run_(std::size_t(rows * cols * size_of(d)) + 1) {
+  for (std::int64_t i = 0; i < rows * cols; ++i)
+    std::memcpy(&run_[std::size_t(i * size_of(d))], twin_.as<unsigned char>(on_cpu) + place(i) * size_of(d),
+                std::size_t(size_of(d)));
+}
+
+void Strewn::walk(dlk::Walk& w, int operand) const {
+  w.dims = 2;
+  w.shape[0] = rows_;
+  w.shape[1] = cols_;
+  w.step[operand][0] = step_[0];
+  w.step[operand][1] = step_[1];
+}
+
+Twin& Strewn::settle() {
+  const int size = size_of(type_);
+  for (std::int64_t i = 0; i < rows_ * cols_; ++i)
+    std::memcpy(twin_.as<unsigned char>(on_cpu) + place(i) * size, &run_[std::size_t(i * size)], std::size_t(size));
+  return twin_;
+}
+
 bool Turns::full = false;
 std::vector<int> Turns::operator()(int all, int few) {
   std::vector<int> chosen;

@@ -56,6 +56,25 @@ class Twin {
   unsigned char* data_[2];
 };
 
+// An array of rows x cols elements whose places in memory are not a run, as a walk tells. The CPU is given its elements in a row; `settle` puts
+// them back where the walk has them, so that the memory of both sides can be compared, gaps included.
+class Strewn {
+ public:
+  // lie: a run, columns first, rows with gaps, rows read backwards; and for inputs: one row that repeats, one column that repeats
+  static constexpr int kLies = 4, kLiesOfInputs = 6;
+  Strewn(Dtype d, std::int64_t rows, std::int64_t cols, int lie, int offset, Values v);
+  void* at(Side s) { return s == on_cpu ? run_.data() : twin_.as<unsigned char>(s) + first_ * size_of(type_); }
+  void walk(dlk::Walk& w, int operand) const;
+  Twin& settle();
+
+ private:
+  std::int64_t place(std::int64_t i) const { return first_ + i / cols_ * step_[0] + i % cols_ * step_[1]; }
+  Dtype type_;
+  std::int64_t rows_, cols_, step_[2], first_;
+  Twin twin_;
+  std::vector<unsigned char> run_;
+};
+
 // Ops, dtypes, lengths and alignments multiply. Unless the program is run with the argument "full", what need not meet everything comes in
 // turns: turns(all, few) gives the next `few` of 0 ... all-1, so that who asks often meets them all, and meets them with other lengths.
 class Turns {
