@@ -2,6 +2,7 @@
 // that the ids of a block, and then their weights, are all on their way at once; one warp adds the blocks. Both in the canonical order.
 #pragma once
 #include "canonical.cuh"
+#include "storage.cuh"
 
 DLK_BEGIN
 
@@ -17,17 +18,6 @@ DLK_DEVICE std::int64_t label_at(const LabelArgs& a, std::int64_t row) {
   return a.label_bytes == 8 ? static_cast<const std::int64_t*>(a.label)[row]
                             : static_cast<const std::int32_t*>(a.label)[row];
 }
-template <class S>
-DLK_DEVICE S weight_at(const void* weight, Dtype dtype, std::int64_t y) {
-  if constexpr (sizeof(S) == 8) {
-    return static_cast<const S*>(weight)[y];
-  } else {
-    if (dtype == Dtype::f32) return static_cast<const f32*>(weight)[y];
-    if (dtype == Dtype::f16) return to_compute(static_cast<const f16*>(weight)[y]);
-    return to_compute(static_cast<const bf16*>(weight)[y]);
-  }
-}
-
 // The counts of a warp's threads, in each of them.
 DLK_DEVICE void join_counts(long long& valid, long long& bad) {
   for (int distance = kWarp / 2; distance >= 1; distance /= 2) {
@@ -38,7 +28,8 @@ DLK_DEVICE void join_counts(long long& valid, long long& bad) {
 }
 
 template <class S>
-__global__ void __launch_bounds__(kLanes) label_blocks_kernel(const LabelArgs __grid_constant__ a, Dtype dtype) {
+__global__ void __launch_bounds__(kLanes)
+    label_blocks_kernel(const LabelArgs __grid_constant__ a, Dtype dtype, int bytes) {
   constexpr int chunks = int(kBlock) / kLanes, warps = kLanes / kWarp;
   __shared__ S lane[kLanes];
   __shared__ long long some_valid[warps], some_bad[warps];
@@ -56,7 +47,9 @@ __global__ void __launch_bounds__(kLanes) label_blocks_kernel(const LabelArgs __
       const bool wanted = y[c] != a.ignore, legal = y[c] >= 0 && y[c] < a.classes;
       valid += wanted && legal;
       if (wanted && !legal && bad == kNoRow) bad = first + c * kLanes;
-      w[c] = wanted && legal && a.weight != nullptr ? weight_at<S>(a.weight, dtype, y[c]) : S(-0.0);
+      w[c] = wanted && legal && a.weight != nullptr
+                 ? load_one<S>(static_cast<const char*>(a.weight) + y[c] * bytes, dtype)
+                 : S(-0.0);
     }
     S sum = w[0];
 #pragma unroll
@@ -119,8 +112,8 @@ int labels(const LabelArgs& a) {
   using S = compute_t<T>;
   if (a.n > 0) {
     const std::int64_t most = std::int64_t(current_device().sms) * kLabelBlocksPerSm;
-    const int error =
-        launch(label_blocks_kernel<S>, at_most(ceil_div(a.n, kBlock), most), kLanes, {}, a.queue, a, dtype_of<T>());
+    const int error = launch(label_blocks_kernel<S>, at_most(ceil_div(a.n, kBlock), most), kLanes, {}, a.queue, a,
+                             dtype_of<T>(), int(sizeof(T)));
     if (error != 0) return error;
   }
   return launch(label_total_kernel<S>, 1, kWarp, {}, a.queue, a);

@@ -1,9 +1,10 @@
-// out[i] = f(in[i], ...) over contiguous elements, in packets of 16 bytes of the storage type. Every thread first issues the loads of several
-// packets, then computes. Elements before the first 16-byte boundary and after the last packet go one by one; so does everything when
-// the arrays do not reach a boundary at the same element.
+// out[i] = f(in[i], ...) over contiguous elements, in packets of 16 bytes. Every thread first issues the loads of two packets of each
+// operand, then computes. Elements before the first 16-byte boundary and after the last packet go one by one; so does everything when
+// the arrays do not reach a boundary at the same element. Elements of a walk lie in packets too where each operand's innermost
+// dimension is a run of whole packets: halves of a packed array, a bias that repeats.
 #pragma once
 #include "../philox.h"
-#include "device.cuh"
+#include "storage.cuh"
 
 DLK_BEGIN
 
@@ -33,102 +34,149 @@ DLK_DEVICE void consecutive_words(std::uint32_t (&word)[many], std::uint64_t see
   }
 }
 
-template <class F, class T>
+// One copy of the op for each compute type: what the storage is, is asked where packets are loaded and stored.
+template <class F, class S>
 struct map_span {
-  using S = compute_t<T>;
-  static constexpr int P = kPacket<T>;
+  static constexpr int many = kAtOnce<S>, half = many / 2;
 
   F f;
-  const T* in[F::ins];
-  T* out[F::outs];
+  const void* in[F::ins];
+  void* out[F::outs];
+  Dtype dtype;
+  int bytes;                      // of a storage element
   std::int64_t n, head, packets;  // elements; of them before the first packet; whole packets
   std::int64_t origin;            // index of element 0 in the whole array
   std::uint64_t seed, offset;
+  Walk walk;  // no dimensions: elements lie side by side
 
-  // The op at `many` elements from i on; random ops are told the words that belong to them.
-  template <int many>
-  DLK_DEVICE void apply(S (&v)[many][F::ins], std::int64_t i, S (&r)[many][F::outs]) const {
+  // Where element i of each operand lies: inputs, then outputs.
+  struct place {
+    std::int64_t at[F::ins + F::outs];
+  };
+  DLK_DEVICE place place_of(std::int64_t i) const {
+    place p;
+    if (walk.dims > 0) {
+      const walk_index index(walk, i);
+      for (int k = 0; k < F::ins; ++k) p.at[k] = index.offset(walk, k) * bytes;
+      for (int k = 0; k < F::outs; ++k) p.at[F::ins + k] = index.offset(walk, kMaxIn + k) * bytes;
+    } else {
+      for (int k = 0; k < F::ins + F::outs; ++k) p.at[k] = i * bytes;
+    }
+    return p;
+  }
+  DLK_DEVICE const char* from(int k, const place& p) const { return static_cast<const char*>(in[k]) + p.at[k]; }
+  DLK_DEVICE char* to(int k, const place& p) const { return static_cast<char*>(out[k]) + p.at[F::ins + k]; }
+
+  // The op at the neighbors i, i + 1, ...; random ops are told the words that belong to them.
+  template <int N>
+  DLK_DEVICE void apply(const S (*v)[F::ins], std::int64_t i, S (*r)[F::outs]) const {
     if constexpr (F::random) {
-      std::uint32_t word[many];
+      std::uint32_t word[N];
       consecutive_words(word, seed, offset, std::uint64_t(origin + i));
 #pragma unroll
-      for (int e = 0; e < many; ++e) f(v[e], r[e], uint_t<S>(word[e]));
+      for (int e = 0; e < N; ++e) f(v[e], r[e], uint_t<S>(word[e]));
     } else {
 #pragma unroll
-      for (int e = 0; e < many; ++e) f(v[e], r[e]);
+      for (int e = 0; e < N; ++e) f(v[e], r[e]);
     }
   }
 
-  // packets i, i + stride, ... : all loads, then all stores
-  template <int many>
-  DLK_DEVICE void whole(std::int64_t i, std::int64_t stride) const {
-    packet<T, P> x[many][F::ins];
+  // Packets i and j, if there is one: all loads, then all stores. Each is a half of what the op takes, but of halves each is all of it.
+  // Of a walk, packet i alone: it costs divisions to find.
+  DLK_DEVICE void whole(std::int64_t i, std::int64_t j) const {
+    const bool halves = bytes < int(sizeof(S)), two = j < packets && walk.dims == 0;
+    const int each = 16 / bytes;
+    const std::int64_t first = head + i * each, second = two ? head + j * each : first;
+    const place p = place_of(first);
+    place q;
+    for (int k = 0; k < F::ins + F::outs; ++k) q.at[k] = p.at[k] + (second - first) * bytes;
+    held<S> x[F::ins], y;
 #pragma unroll
-    for (int u = 0; u < many; ++u) {
-      const std::int64_t at = i + u * stride;
-      if (at >= packets) break;
-      for (int k = 0; k < F::ins; ++k) x[u][k] = load_packet<P>(in[k] + head + at * P);
+    for (int k = 0; k < F::ins; ++k) {
+      x[k].w[0] = *reinterpret_cast<const word<S>*>(from(k, p));
+      x[k].w[1] = *reinterpret_cast<const word<S>*>(from(k, q));
     }
+#pragma unroll 1
+    for (int turn = 0; turn <= int(halves && two); ++turn) {
+      S c[F::ins][many], v[many][F::ins], r[many][F::outs], d[many];
 #pragma unroll
-    for (int u = 0; u < many; ++u) {
-      const std::int64_t at = i + u * stride;
-      if (at >= packets) break;
-      S v[P][F::ins], r[P][F::outs];
+      for (int k = 0; k < F::ins; ++k) unpack(c[k], x[k], dtype, turn == 1);
 #pragma unroll
-      for (int e = 0; e < P; ++e) {
-        for (int k = 0; k < F::ins; ++k) v[e][k] = to_compute(x[u][k].v[e]);
+      for (int e = 0; e < many; ++e) {
+        for (int k = 0; k < F::ins; ++k) v[e][k] = c[k][e];
       }
-      apply(v, head + at * P, r);
-      for (int k = 0; k < F::outs; ++k) {
-        packet<T, P> y;
+      const std::int64_t start = turn == 0 ? first : second;
+      apply<half>(v, start, r);
+      apply<half>(v + half, halves ? start + half : second, r + half);
 #pragma unroll
-        for (int e = 0; e < P; ++e) y.v[e] = to_storage<T>(r[e][k]);
-        store_packet(out[k] + head + at * P, y);
+      for (int k = 0; k < F::outs; ++k) {
+        for (int e = 0; e < many; ++e) d[e] = r[e][k];
+        y = packed(d, dtype);
+        *reinterpret_cast<word<S>*>(turn == 0 ? to(k, p) : to(k, q)) = y.w[0];
+        if (!halves && two) *reinterpret_cast<word<S>*>(to(k, q)) = y.w[1];
       }
     }
   }
 
   DLK_DEVICE void one(std::int64_t i) const {
     S v[1][F::ins], r[1][F::outs];
-    for (int k = 0; k < F::ins; ++k) v[0][k] = to_compute(in[k][i]);
-    apply(v, i, r);
-    for (int k = 0; k < F::outs; ++k) out[k][i] = to_storage<T>(r[0][k]);
+    const place p = place_of(i);
+    for (int k = 0; k < F::ins; ++k) v[0][k] = load_one<S>(from(k, p), dtype);
+    apply<1>(v, i, r);
+    for (int k = 0; k < F::outs; ++k) store_one(to(k, p), dtype, r[0][k]);
   }
 };
 
-template <class F, class T>
-__global__ void __launch_bounds__(kMapThreads) map_kernel(const map_span<F, T> __grid_constant__ a) {
-  constexpr int many = packets_in_flight(F::ins);
+template <class F, class S>
+__global__ void __launch_bounds__(kMapThreads, 2) map_kernel(const map_span<F, S> __grid_constant__ a) {
   const std::int64_t me = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x,
                      all = std::int64_t(gridDim.x) * blockDim.x;
 #pragma unroll 1
-  for (std::int64_t i = me; i < a.packets; i += many * all) a.template whole<many>(i, all);
-  const std::int64_t skip = a.packets * a.P;
+  for (std::int64_t i = me; i < a.packets; i += a.walk.dims > 0 ? all : 2 * all) a.whole(i, i + all);
+  const std::int64_t skip = a.packets * (16 / a.bytes);
 #pragma unroll 1
   for (std::int64_t i = me; i < a.n - skip; i += all) a.one(i < a.head ? i : i + skip);
 }
 
+// Packets, all of them aligned, and the elements before the first.
+struct packing {
+  std::int64_t head, packets;
+};
+inline packing packing_of(const MapArgs& a, int ins, int outs, int bytes) {
+  const int each = 16 / bytes;
+  std::int64_t head = 0;
+  bool fit = true;
+  if (a.walk == nullptr) {
+    head = std::int64_t((16 - reinterpret_cast<std::uintptr_t>(a.out[0]) % 16) % 16) / bytes;
+    fit = head <= a.n;
+  }
+  for (int k = 0; k < ins + outs; ++k) {
+    const void* const p = k < ins ? a.in[k] : a.out[k - ins];
+    fit = fit && aligned(static_cast<const char*>(p) + head * bytes);
+    if (a.walk == nullptr || a.walk->dims == 0) continue;
+    const std::int64_t* const step = a.walk->step[k < ins ? k : kMaxIn + k - ins];
+    const int inner = a.walk->dims - 1;
+    fit = fit && a.walk->shape[inner] % each == 0 && step[inner] == 1;
+    for (int d = 0; d < inner; ++d) fit = fit && step[d] % each == 0;
+  }
+  return fit ? packing{head, (a.n - head) / each} : packing{0, 0};
+}
+
 template <class F, class T>
 int map(const MapArgs& a) {
-  using Span = map_span<F, T>;
+  using S = compute_t<T>;
+  constexpr int bytes = int(sizeof(T));
   if (a.n == 0) return 0;
-  Span s{F(a.params), {}, {}, a.n, 0, 0, a.first, a.seed, a.offset};
-  for (int k = 0; k < F::ins; ++k) s.in[k] = static_cast<const T*>(a.in[k]);
-  for (int k = 0; k < F::outs; ++k) s.out[k] = static_cast<T*>(a.out[k]);
-  s.head = lead(s.out[0]);
-  bool congruent = s.head <= a.n;
-  for (int k = 0; k < F::ins; ++k) congruent = congruent && aligned(s.in[k] + s.head);
-  for (int k = 0; k < F::outs; ++k) congruent = congruent && aligned(s.out[k] + s.head);
-  if (congruent) {
-    s.packets = (a.n - s.head) / Span::P;
-  } else {
-    s.head = 0;
-  }
+  const packing p = packing_of(a, F::ins, F::outs, bytes);
+  map_span<F, S> s{F(a.params), {}, {}, dtype_of<T>(), bytes, a.n, p.head, p.packets, a.first, a.seed, a.offset, {}};
+  for (int k = 0; k < F::ins; ++k) s.in[k] = a.in[k];
+  for (int k = 0; k < F::outs; ++k) s.out[k] = a.out[k];
+  if (a.walk != nullptr) s.walk = *a.walk;
   const device d = current_device();
-  const std::int64_t steps = s.packets > 0 ? ceil_div(s.packets, packets_in_flight(F::ins)) : a.n;
+  const std::int64_t steps = p.packets == 0 ? a.n : a.walk == nullptr ? ceil_div(p.packets, 2) : p.packets;
   const std::int64_t blocks =
       at_most(ceil_div(steps, kMapThreads), std::int64_t(d.sms) * map_policy(d.cc).blocks_per_sm);
-  return launch(map_kernel<F, T>, blocks, kMapThreads, {}, a.queue, s);
+  return launch(map_kernel<F, S>, blocks, kMapThreads, {}, a.queue, s);
 }
 
 template <class L>

@@ -3,18 +3,11 @@
 // elements through a tile of shared memory, and holds the same afterwards.
 #pragma once
 #include "canonical.cuh"
+#include "storage.cuh"
 
 DLK_BEGIN
 
-constexpr int kHeldBytes = 32;
 constexpr int kTileBytes = kHeldBytes * kWarp;
-template <class S>
-constexpr int kAtOnce = kHeldBytes / int(sizeof(S));  // elements of the compute type that a thread works on
-
-template <class S>
-struct held {
-  word<S> w[2];
-};
 template <class S>
 struct warp_tile {
   word<S> w[kTileBytes / 16];
@@ -100,53 +93,6 @@ template <class S, int N>
 DLK_DEVICE void fill(S (&x)[N], S v) {
 #pragma unroll
   for (int e = 0; e < N; ++e) x[e] = v;
-}
-
-// The elements of a thread in the compute type, and back. Of halves it may hold twice as many: then those of its `second` packet.
-template <class T>
-DLK_DEVICE void unpack_halves(float (&x)[kAtOnce<float>], const uint4& w) {
-  packet<T, kAtOnce<float>> from;
-  std::memcpy(&from, &w, sizeof from);
-#pragma unroll
-  for (int e = 0; e < kAtOnce<float>; ++e) x[e] = to_compute(from.v[e]);
-}
-DLK_DEVICE void unpack(float (&x)[kAtOnce<float>], const held<float>& from, Dtype dtype, bool second = false) {
-  uint4 w = from.w[0];
-  if (second) w = from.w[1];
-  if (dtype == Dtype::f32) {
-    std::memcpy(&x, &from, sizeof x);
-  } else if (dtype == Dtype::f16) {
-    unpack_halves<f16>(x, w);
-  } else {
-    unpack_halves<bf16>(x, w);
-  }
-}
-DLK_DEVICE void unpack(double (&x)[kAtOnce<double>], const held<double>& from, Dtype, bool = false) {
-  std::memcpy(&x, &from, sizeof x);
-}
-
-template <class T>
-DLK_DEVICE void pack_halves(uint4& to, const float (&x)[kAtOnce<float>]) {
-  packet<T, kAtOnce<float>> y;
-#pragma unroll
-  for (int e = 0; e < kAtOnce<float>; ++e) y.v[e] = to_storage<T>(x[e]);
-  std::memcpy(&to, &y, sizeof to);
-}
-DLK_DEVICE held<float> packed(const float (&x)[kAtOnce<float>], Dtype dtype) {
-  held<float> y{};
-  if (dtype == Dtype::f32) {
-    std::memcpy(&y, &x, sizeof y);
-  } else if (dtype == Dtype::f16) {
-    pack_halves<f16>(y.w[0], x);
-  } else {
-    pack_halves<bf16>(y.w[0], x);
-  }
-  return y;
-}
-DLK_DEVICE held<double> packed(const double (&x)[kAtOnce<double>], Dtype) {
-  held<double> y;
-  std::memcpy(&y, &x, sizeof y);
-  return y;
 }
 
 DLK_END

@@ -15,8 +15,6 @@ struct MapPolicy {
 };
 constexpr MapPolicy map_policy(int) { return {32}; }
 constexpr int kMapThreads = 256;
-constexpr int kMapLoads = 2;
-constexpr int packets_in_flight(int inputs) { return kMapLoads > inputs ? kMapLoads / inputs : 1; }
 
 // Sums over whole arrays: a warp owns a block of 4,096 elements. Each thread has 32 bytes of every input on their way while it works on as
 // many: with two inputs and 512 threads, 32 KB on a multiprocessor. Losses of a few operations take 120 registers or fewer, which is 512

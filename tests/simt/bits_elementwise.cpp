@@ -44,6 +44,46 @@ void map_call(int index, Dtype d, std::int64_t n, int offset, bool mixed, bool i
   expect_no_reports(call);
 }
 
+// The same with arrays that are no runs, each another way; kind 0: rows that begin at packets, as halves of a packed array and repeated rows.
+void map_walk_call(int index, Dtype d, std::int64_t rows, std::int64_t cols, int kind) {
+  const dlk::Entry<dlk::MapArgs>& e = dlk::cpu::target.map->entry[index];
+  const int smooth[] = {2, 4, 0, 2};
+  int lie = kind;
+  std::vector<Strewn> in, out;
+  for (int k = 0; k < e.ins; ++k)
+    in.emplace_back(d, rows, cols, kind == 0 ? smooth[k % 4] : lie++ % Strewn::kLiesOfInputs, kind % 2, Values::wild);
+  for (int k = 0; k < e.outs; ++k)
+    out.emplace_back(d, rows, cols, kind == 0 ? smooth[(k + 3) % 4 & 2] : lie++ % Strewn::kLies, 0, Values::tame);
+  dlk::Walk walk{};
+  for (int k = 0; k < e.ins; ++k) in[std::size_t(k)].walk(walk, k);
+  for (int k = 0; k < e.outs; ++k) out[std::size_t(k)].walk(walk, dlk::kMaxIn + k);
+  for (Side s : {on_cpu, on_cuda}) {
+    dlk::MapArgs a{};
+    a.n = rows * cols;
+    for (int k = 0; k < e.ins; ++k) a.in[k] = in[std::size_t(k)].at(s);
+    for (int k = 0; k < e.outs; ++k) a.out[k] = out[std::size_t(k)].at(s);
+    a.params = params;
+    a.first = 5;
+    a.seed = 0x9e3779b97f4a7c15u;
+    a.walk = s == on_cuda ? &walk : nullptr;
+    const int error = target_of(s).map->entry[index].run[int(d)](a);
+    expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
+  }
+  const std::string call = std::string("map ") + e.name + "." + e.pass + " " + dtype_name[int(d)] + " walk of " +
+                           std::to_string(rows) + " x " + std::to_string(cols) + " kind=" + std::to_string(kind);
+  for (Strewn& t : out) expect_same(t.settle(), call, "out");
+  expect_no_reports(call);
+}
+
+void map_walks(std::int64_t rows, std::int64_t cols, int few) {
+  Turns turns;
+  for (int i = 0; i < dlk::cpu::target.map->size; ++i) {
+    for (Dtype d : all_dtypes) {
+      for (int kind : turns(7, few)) map_walk_call(i, d, rows, cols, kind);
+    }
+  }
+}
+
 // few: of the offsets, at each length
 void maps(const std::vector<std::int64_t>& lengths, int offsets, int few) {
   Turns turns;
@@ -143,12 +183,16 @@ int main(int argc, char**) {
   maps(lengths_to(70, {255, 256, 257, 258}), 17, 3);
   maps({4095, 4096, 4097, 10000}, 3, 1);
   maps({100003}, 1, 1);
+  map_walks(5, 7, 3);
+  map_walks(40, 16, 3);
+  map_walks(9, 1000, 1);
   updates(lengths_to(70, {255, 256, 257, 258}), 17, 3);
   updates({4095, 4096, 4097, 10000}, 3, 1);
   updates({100003}, 1, 1);
   updates_of_many();
   simt::device.watch = simt::device.backwards = true;
   maps({0, 1, 33, 258, 4097}, 1, 1);
+  map_walks(11, 24, 2);
   updates({1, 33, 258, 4097}, 2, 1);
   updates_of_many();
   return finish("bits_elementwise");

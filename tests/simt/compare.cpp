@@ -109,7 +109,7 @@ std::string Twin::show(std::int64_t i) const {
 }
 
 namespace {
-constexpr std::int64_t kGap = 3;
+constexpr std::int64_t kGap = 16;  // whole packets of every type
 std::int64_t row_step(std::int64_t cols, int lie) {
   return lie == 1 ? 1 : lie == 2 ? cols + kGap : lie == 4 ? 0 : lie == 5 ? 1 : cols;
 }
