@@ -1,6 +1,6 @@
-"""The command line: train, info, selftest.
+"""The command line: train, bench, info, selftest.
 
-stdout is the result, stderr the progress. Exit codes: 0 done, 1 a check failed or training broke down, 2
+stdout is the result, stderr the progress. Exit codes: 0 done, 1 a check failed, a row is slower than before, or training broke down, 2
 wrong arguments or missing data, 130 interrupted (what was finished is written).
 """
 
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 
 import dlkernels as dk
+from dlkernels.bench.command import add_options as bench_options
+from dlkernels.bench.command import run as run_bench
 from dlkernels.checkpoint import CheckpointError
 from dlkernels.datasets import DataError
 from dlkernels.report import run_info
@@ -92,6 +94,10 @@ def parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on from the last checkpoint in --out")
     add("--json", metavar="FILE", help="write the result there")
     add("--quiet", action="store_true", help="no progress on stderr")
+
+    bench = commands.add_parser("bench", help="time every op against a copy of its bytes and against its peers")
+    bench.set_defaults(run=run_bench)
+    bench_options(bench)
 
     info = commands.add_parser("info", help="what is installed and what runs here: for bug reports")
     info.set_defaults(run=run_info)

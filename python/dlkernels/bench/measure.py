@@ -1,0 +1,129 @@
+"""Measuring: a process for each library, rounds interleaved so that drift of the machine cancels, medians with 20 and 80 % quantiles."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from .cost import minimal_bytes, operations
+from .row import COPY, EPOCH, OURS, STEP, Row
+from .updates import step_bytes, step_operations
+from .whole import SIZES
+
+_SPINNING = {"torch", "torch-compile", "jax"}  # pools whose workers spin for some milliseconds after a call
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "DLKERNELS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class Peer:
+    """A library's process and its pipe."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self.name = name
+        numbers = dict.fromkeys(_THREAD_VARIABLES, str(threads))
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}".strip()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "dlkernels.bench.worker", name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, **numbers, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"},
+        )  # fmt: skip
+
+    def ask(self, request: dict[str, Any]) -> Any:
+        """One question, one answer."""
+        assert self.process.stdin
+        assert self.process.stdout
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            raise RuntimeError(f"the process of {self.name} ended")
+        return json.loads(answer)
+
+    def seconds(self, budget: float) -> list[float]:
+        """Timed samples; then a pause in which a spinning pool goes to sleep."""
+        found: list[float] = self.ask({"seconds": budget})
+        if self.name in _SPINNING:
+            time.sleep(0.01)
+        return found
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self.process.stdin:
+            self.process.stdin.close()
+        self.process.wait(timeout=30)
+
+
+class Bench:
+    """The processes of a run, started when they are first asked; one that dies is started anew for the next row."""
+
+    def __init__(self, peers: Iterable[str], threads: int, *, rounds: int = 5, budget: float = 0.015) -> None:
+        self.names, self.threads = list(peers), threads
+        self.rounds, self.budget = rounds, budget
+        self._running: dict[str, Peer] = {}
+
+    def _peer(self, name: str) -> Peer:
+        if name not in self._running:
+            self._running[name] = Peer(name, self.threads)
+        return self._running[name]
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for peer in self._running.values():
+            peer.close()
+        self._running.clear()
+
+    def measure(self, row: Row, peers: Iterable[str] | None = None) -> dict[str, Any]:
+        """The row with everybody's seconds (20 %, median, 80 %), errors, and why somebody has none."""
+        samples: dict[str, list[float]] = {}
+        errors: dict[str, float] = {}
+        absent: dict[str, str] = {}
+        ready = []
+        for name in self.names if peers is None else peers:
+            try:
+                answer = self._peer(name).ask({"row": row.as_json()})
+            except RuntimeError as error:
+                answer = {"absent": str(error)}
+                self._running.pop(name, None)
+            if "values" in answer:
+                samples[name] = answer["values"]
+            elif "error" in answer:
+                ready.append(name)
+                errors.update({name: answer["error"]} if answer["error"] is not None else {})
+            else:
+                absent[name] = answer.get("absent") or f"not timed: {answer['wrong']}"
+        for _ in range(self.rounds):
+            for name in ready:
+                samples.setdefault(name, []).extend(self._running[name].seconds(self.budget))
+        seconds = {name: quantiles(times) for name, times in samples.items()}
+        return {**row.as_json(), "name": row.name, **cost(row), "seconds": seconds, "errors": errors, "absent": absent}
+
+
+def quantiles(times: list[float]) -> tuple[float, float, float]:
+    """20 %, median, 80 %."""
+    q = statistics.quantiles(times, n=10, method="inclusive")
+    return q[1], statistics.median(times), q[7]
+
+
+def cost(row: Row) -> dict[str, int]:
+    """Minimal bytes and operations; 0 for what has none."""
+    if row.part in {*SIZES, EPOCH}:
+        return {"bytes": 0, "operations": 0}
+    if row.part == COPY:
+        return {"bytes": 8 * row.shape[0], "operations": 0}
+    if row.part == STEP:
+        return {"bytes": step_bytes(row), "operations": step_operations(row)}
+    return {"bytes": minimal_bytes(row), "operations": operations(row)}
+
+
+def ours(result: dict[str, Any]) -> float | None:
+    """Our median of a measured row."""
+    seconds = result["seconds"].get(OURS)
+    return seconds[1] if seconds else None
