@@ -28,5 +28,5 @@ else
 fi
 
 step "benchmark"
-try timeout 180 python -m bench.gpu --json "$out/gpu.json"
+try timeout 180 python -m dlkernels bench --device cuda --minutes 2.5 --json "$out/gpu.json" --html "$out/gpu.html"
 exit $status

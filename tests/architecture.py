@@ -34,6 +34,7 @@ ROOMS = (  # the first pattern that matches decides
     ("Core", "python/dlkernels/_core*"),
     ("Front", "python/dlkernels/ops/*.py"),
     ("Front", "python/dlkernels/_[!_]*.py"),
+    ("Bench", "python/dlkernels/bench/*.py"),
     ("Training", "python/dlkernels/*.py"),
     ("Proof", "tests/*"),
     ("Proof", "bench/*"),
@@ -250,10 +251,12 @@ def python_import(path: str, name: str, room: str, *, at_import: bool) -> Iterat
     """One imported name against the room's rules."""
     top = name.partition(".")[0]
     core = re.match(r"dlkernels\._(core|cuda)\b", name)
+    if room in {"Proof", "Bench"} and re.match(r"dlkernels(\.\w+)*\._(?!_)", name):
+        yield f"{room} uses the public API only, not {name}"
     if room == "Proof":
-        if re.match(r"dlkernels(\.\w+)*\._(?!_)", name):
-            yield f"Proof uses the public API only, not {name}"
         return
+    if room != "Bench" and path != "python/dlkernels/cli.py" and re.match(r"dlkernels\.bench\b", name):
+        yield f"imports {name}: only the command line does"
     if core and path != "python/dlkernels/_op.py":
         yield f"imports {name}: only _op.py does"
     if top in {"tests", "bench", "docs", "conftest", "numerics"}:

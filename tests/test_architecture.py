@@ -86,6 +86,8 @@ PLANTED = [
     ("python/dlkernels/torch.py", "import jax", "at import time"),
     ("python/dlkernels/train.py", "from tests import numerics", "of Proof"),
     ("tests/test_y.py", "from dlkernels._op import op", "public API only"),
+    ("python/dlkernels/bench/ours.py", "from .._op import op", "public API only"),
+    ("python/dlkernels/train.py", "from dlkernels.bench import plan", "only the command line does"),
     (
         "python/dlkernels/_arrays.py",
         "def f(x):\n    if x.dtype == 'float32':\n        return 1\n    return x.dtype == np.float64\n",

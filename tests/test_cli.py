@@ -217,7 +217,7 @@ def test_wrong_arguments_are_a_usage_message_and_2(arguments, capsys):
 
 
 def test_every_command_has_help(capsys):
-    for command in ([], ["train"], ["info"], ["selftest"]):
+    for command in ([], ["train"], ["bench"], ["info"], ["selftest"]):
         with pytest.raises(SystemExit) as end:
             main([*command, "--help"])
         assert end.value.code == 0

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 
 import dlkernels as dk
-from dlkernels.bench.command import add_options as bench_options
 from dlkernels.bench.command import run as run_bench
+from dlkernels.bench.options import add_options as bench_options
 from dlkernels.checkpoint import CheckpointError
 from dlkernels.datasets import DataError
 from dlkernels.report import run_info

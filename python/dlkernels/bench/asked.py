@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from .row import COPY, NAMED, THERE_AND_BACK, VALUE, VALUE_AND_GRAD, BACKWARD, Row
+from .row import BACKWARD, COPY, NAMED, THERE_AND_BACK, VALUE, VALUE_AND_GRAD, Row
 from .updates import ASKED_UPDATES
 
 MI = 1 << 20
 
 
-def _row(label: str, subject: str, part: str, shape: tuple[int, ...], asked: float, *, family: str, **more: object) -> Row:
+def _row(
+    label: str, subject: str, part: str, shape: tuple[int, ...], asked: float, *, family: str, **more: object
+) -> Row:
     return Row(subject, part, shape=shape, family=family, tier=NAMED, label=label, asked=asked, **more)  # type: ignore[arg-type]
 
 
@@ -22,7 +24,11 @@ _LOSSES = {
     "mse_loss": 3.0, "l1_loss": 3.0, "huber_loss": 3.0, "smooth_l1_loss": 3.0, "binary_cross_entropy_with_logits": 5.0,
     "soft_margin_loss": 3.0, "poisson_nll_loss": 3.0,
 }  # fmt: skip
-_OF_LOSS = {"binary_cross_entropy_with_logits": "entropy", "soft_margin_loss": "margin", "poisson_nll_loss": "divergence"}
+_OF_LOSS = {
+    "binary_cross_entropy_with_logits": "entropy",
+    "soft_margin_loss": "margin",
+    "poisson_nll_loss": "divergence",
+}
 _COMPARED = ("relu", "sigmoid", "silu", "gelu", "softplus")  # bfloat16 in the cache against float32
 _STREAMED = {"relu": 1.2, "sigmoid": 1.2, "silu": 1.2, "tanh": 1.6, "gelu": 1.6}  # of the time of a copy, at most
 

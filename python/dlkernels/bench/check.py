@@ -20,7 +20,7 @@ TOLERANCE = {"float64": 1e-5, "float32": 1e-3, "float16": 3e-2, "bfloat16": 2e-1
 _STEP, _DIRECTIONS = 1e-6, 4
 
 
-class WrongResult(Exception):
+class WrongResultError(Exception):
     """A form computes something else; not timed."""
 
 
@@ -51,7 +51,7 @@ def error_of(p: Problem, row: Row, numbers: list[Any]) -> float:
 
 def _difference(got: Any, want: Any) -> float:
     if got.shape != want.shape:
-        raise WrongResult(f"a result of shape {got.shape}, not {want.shape}")
+        raise WrongResultError(f"a result of shape {got.shape}, not {want.shape}")
     largest = float(np.max(np.abs(want), initial=0.0)) or 1.0
     return float(np.max(np.abs(got - want), initial=0.0)) / largest
 
@@ -82,5 +82,5 @@ def _dropped(p: Problem, row: Row, numbers: list[Any]) -> float:
     rate = p.options["p"]
     gone = float(np.mean(got == 0))
     if abs(gone - rate) > 6 * np.sqrt(rate / got.size):
-        raise WrongResult(f"{gone:.3f} of the numbers are dropped, not {rate}")
+        raise WrongResultError(f"{gone:.3f} of the numbers are dropped, not {rate}")
     return _difference(got, np.where(got == 0, 0.0, source / (1 - rate)))

@@ -44,7 +44,7 @@ def run_copy(peer: str, row: Row) -> Ready | None:
 
 
 def interpolated(roof: dict[str, float], moved: float) -> float | None:
-    """Seconds of a copy of so many bytes, between the sizes measured (bytes -> seconds) as on a log-log plot; outside them, in proportion."""
+    """Seconds of a copy of so many bytes, between the sizes measured (bytes -> seconds) as on a log-log plot; beyond, in proportion."""
     points = sorted((int(b), s) for b, s in roof.items())
     if not points or moved <= 0:
         return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
 
 from .forms import PLAIN
-from .problem import Problem, check_shape, dtype_of, problem
+from .problem import CHANNELS, check_shape, problem
 from .row import BACKWARD, FROM_Y, THERE_AND_BACK, VALUE, VALUE_AND_GRAD, Row
 
 # Operations of a pass in multiples of the value's: reverse mode does two of its own for each of the value's.
@@ -18,22 +19,29 @@ _OF_VALUE = {VALUE: 1, BACKWARD: 2, FROM_Y: 2, VALUE_AND_GRAD: 3, THERE_AND_BACK
 def minimal_bytes(row: Row) -> int:
     """Each input read once, each output written once. A pass that is two calls reads its input twice: y must exist between them."""
     small = problem(row, check_shape(row))
-    scale = float(np.prod(row.shape)) / float(np.prod(check_shape(row)))
-    return round(scale * _bytes(small, row))
 
+    def size(a: Any) -> int:
+        """Of the array that stands where `a` stands, in the row's own shape."""
+        if a.shape == check_shape(row):
+            shape = row.shape
+        elif a.shape == check_shape(row)[:-1]:
+            shape = row.shape[:-1]
+        else:  # one number for each channel or column
+            shape = row.shape[1:2] if row.subject in CHANNELS else row.shape[-1:]
+        return math.prod(shape) * int(a.itemsize)
 
-def _bytes(p: Problem, row: Row) -> float:
-    given = sum(a.nbytes for a in p.arrays.values())
-    grads = sum(p.arrays[name].nbytes for name in p.wrt)
-    y = 0 if p.dy is None else p.dy.nbytes
-    of_rows = {"rows": y, "random": 0}.get(p.op.kind, given)  # what the way back reads beside dy
-    return {
+    given = sum(size(a) for a in small.arrays.values())
+    grads = sum(size(small.arrays[name]) for name in small.wrt)
+    y = 0 if small.dy is None else size(small.dy)
+    of_rows = {"rows": y, "random": 0}.get(small.op.kind, given)  # what the way back reads beside dy
+    found: dict[str, int] = {
         VALUE: given + y,
         BACKWARD: of_rows + y + grads,
         FROM_Y: 2 * y + grads,
         VALUE_AND_GRAD: given + grads,
         THERE_AND_BACK: given + y + of_rows + y + grads,
-    }[row.part]
+    }
+    return found[row.part]
 
 
 class _Counted(np.ndarray):
@@ -62,7 +70,7 @@ def _counted(result: Any) -> Any:
     return result.view(_Counted) if isinstance(result, np.ndarray) and result.dtype.kind == "f" else result
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _operations_per_number(subject: str, shape: tuple[int, ...], options: tuple[tuple[str, Any], ...]) -> float:
     small = problem(Row(subject, VALUE, "float64", shape, options=dict(options)))
     _Counted.operations = 0
@@ -77,8 +85,3 @@ def operations(row: Row) -> int:
     """Of the definition, an exp or a division counting one, times what the pass makes of it."""
     each = _operations_per_number(row.subject, check_shape(row), tuple(sorted(row.options.items())))
     return round(each * float(np.prod(row.shape)) * _OF_VALUE[row.part])
-
-
-def itemsize(dtype: str) -> int:
-    """Bytes of a number."""
-    return int(dtype_of(dtype).itemsize)

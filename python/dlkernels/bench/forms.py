@@ -1,7 +1,8 @@
 """The formulas of the ops in the words that NumPy, PyTorch, JAX and CuPy share: the form of a library that has no function of its own.
 
 `PLAIN[op](m, *arrays)`, m the library's module. Losses are means, as ours are by default. torch_forms.py and the others have the functions
-that a library does have; gelu, dropout and what is made of them stand only there. tests/test_bench_peers.py compares each with the op's definition.
+that a library does have; gelu, dropout and what is made of them stand only there. tests/test_bench_peers.py compares each form with
+the op's definition.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ Formula = Callable[..., Any]
 
 
 def softplus(m: Any, x: Any) -> Any:
+    """log(1 + exp x) without overflow."""
     return m.clip(x, 0, None) + m.log1p(m.exp(-m.abs(x)))
 
 

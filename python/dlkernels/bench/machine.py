@@ -25,12 +25,8 @@ def installed(peer: str) -> bool:
 
 def _version(package: str) -> str:
     names = ("cupy-cuda13x", "cupy-cuda12x", "cupy") if package == "cupy" else (package,)
-    for name in names:
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ""
+    found = (d.version for name in names for d in importlib.metadata.distributions(name=name))
+    return next(found, "")
 
 
 def _cpu() -> str:
@@ -53,7 +49,9 @@ def _git(*arguments: str) -> str:
 def machine(threads: int) -> dict[str, Any]:
     """Plain data for the results."""
     build = dk.build_info()
-    tracked = bool(_git("ls-files", "machine.py"))  # installed somewhere inside another repository, its commit says nothing
+    tracked = bool(
+        _git("ls-files", "machine.py")
+    )  # installed somewhere inside another repository, its commit says nothing
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),

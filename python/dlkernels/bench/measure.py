@@ -17,18 +17,24 @@ from .updates import step_bytes, step_operations
 from .whole import SIZES
 
 _SPINNING = {"torch", "torch-compile", "jax"}  # pools whose workers spin for some milliseconds after a call
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "DLKERNELS_NUM_THREADS", "NUMBA_NUM_THREADS")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "DLKERNELS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
 
 
 class Peer:
     """A library's process and its pipe."""
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, threads: int, module: str) -> None:
         self.name = name
         numbers = dict.fromkeys(_THREAD_VARIABLES, str(threads))
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}".strip()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "dlkernels.bench.worker", name],
+            [sys.executable, "-m", module, name],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             env={**os.environ, **numbers, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"},
         )  # fmt: skip
@@ -64,14 +70,22 @@ class Peer:
 class Bench:
     """The processes of a run, started when they are first asked; one that dies is started anew for the next row."""
 
-    def __init__(self, peers: Iterable[str], threads: int, *, rounds: int = 5, budget: float = 0.015) -> None:
+    def __init__(
+        self,
+        peers: Iterable[str],
+        threads: int,
+        *,
+        rounds: int = 5,
+        budget: float = 0.015,
+        module: str = "dlkernels.bench.worker",
+    ) -> None:
         self.names, self.threads = list(peers), threads
-        self.rounds, self.budget = rounds, budget
+        self.rounds, self.budget, self.module = rounds, budget, module
         self._running: dict[str, Peer] = {}
 
     def _peer(self, name: str) -> Peer:
         if name not in self._running:
-            self._running[name] = Peer(name, self.threads)
+            self._running[name] = Peer(name, self.threads, self.module)
         return self._running[name]
 
     def close(self) -> None:

@@ -66,9 +66,8 @@ def _backward_arguments(p: Problem, part: str) -> tuple[tuple[Any, ...], dict[st
     if part == FROM_Y:
         return (p.dy,), {**options, "y": op(*args, **options)}
     if op.kind == "loss":
-        import numpy as np
-
-        return (np.ones((), op(*args, **options).dtype), *args), options
+        xp = args[0].__array_namespace__()
+        return (xp.ones((), dtype=op(*args, **options).dtype), *args), options
     if op.kind == "rows":
         return (p.dy, op(*args, **options)), options
     if op.kind == "random":

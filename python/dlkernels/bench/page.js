@@ -54,6 +54,8 @@ function bars(where, items, axis) {
   svg("line", { x1: x(1), x2: x(1), y1: top, y2: bottom, class: "one" }, root);
 }
 
+const bytes = (b) => (b >= 1 << 20 ? `${b >> 20} MiB` : `${b >> 10} KiB`);
+
 // --- the roofline -------------------------------------------------------------------------------------------------------------
 const SHAPES = [
   (x, y, r) => `M${x - r},${y}a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0`,
@@ -91,7 +93,7 @@ function roofline(where, legend) {
   svg("text", { x: (left + width - right) / 2, y: height - 14, "text-anchor": "middle" }, root, "operations of the definition for each minimal byte");
   svg("text", { x: 18, y: (top + base) / 2, "text-anchor": "middle", transform: `rotate(-90 18 ${(top + base) / 2})` }, root, "10⁹ operations a second");
   const warm = Object.entries(DATA.roof.warm || {}).map(([b, s]) => [Number(b), Number(b) / s / 1e9]);
-  const roofs = warm.length ? [["copy in memory", warm[warm.length - 1][1], ""], ["fastest copy in a cache", Math.max(...warm.map((w) => w[1])), "6 4"]] : [];
+  const roofs = warm.length ? [[`copy of ${bytes(warm[warm.length - 1][0])}`, warm[warm.length - 1][1], ""], ["the fastest copy, in a cache", Math.max(...warm.map((w) => w[1])), "6 4"]] : [];
   roofs.forEach(([name, speed, dash]) => {
     svg("line", { x1: X(x0), y1: Y(speed * x0), x2: X(x1), y2: Y(speed * x1), class: "roof", "stroke-dasharray": dash, "clip-path": "url(#inside)" }, root);
     const item = document.createElement("span"), mark = svg("svg", { viewBox: "0 0 14 14" }, item);
@@ -169,10 +171,10 @@ const compared = DATA.rows.filter((r) => r.ratio !== null).length;
 byId("slower-title").textContent = `Where the best peer is faster: ${behind.length} of ${compared} rows`;
 const most = 40;
 bars(byId("slower"), behind.slice(0, most).map((r) => ({
-  title: `${r.title} [${r.size}]`, ratio: r.ratio, note: `${r.best}`, low: r.peers[r.best] / r.high, high: r.peers[r.best] / r.low,
+  title: r.title, ratio: r.ratio, note: `${r.best}`, low: r.peers[r.best] / r.high, high: r.peers[r.best] / r.low,
 })), `their time / our time${behind.length > most ? `; the worst ${most}, the others are in the table` : ""}`);
 bars(byId("asked"), DATA.asked.map((d) => ({ title: d.title, ratio: d.ratio, note: `${d.ratio < d.asked ? "missed" : ""}`, mark: d.asked })), "ratio; the mark is what was asked");
-bars(byId("families"), DATA.means.filter((m) => m.peer === "best").sort((a, b) => a.family.localeCompare(b.family) || a.size.localeCompare(b.size))
+bars(byId("families"), DATA.means.filter((m) => m.peer === "best").sort((a, b) => (b.family === "all") - (a.family === "all") || a.family.localeCompare(b.family) || a.size.localeCompare(b.size))
   .map((m) => ({ title: `${m.family}, ${m.size}`, ratio: m.ratio, note: `(${m.rows})` })), "their time / our time, geometric mean");
 roofline(byId("roofline"), byId("legend"));
 draw();

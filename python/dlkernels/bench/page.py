@@ -36,7 +36,14 @@ def data(results: Result) -> dict[str, Any]:
         "rows": [_row(results, row) for row in results["rows"] if is_time(row)],
         "slower": len(slower(results["rows"])),
         "asked": [
-            {"title": row["label"], "against": against, "theirs": theirs, "ours": mine, "ratio": r, "asked": row["asked"]}
+            {
+                "title": row["label"],
+                "against": against,
+                "theirs": theirs,
+                "ours": mine,
+                "ratio": r,
+                "asked": row["asked"],
+            }
             for row, against, theirs, mine, r in asked(results)
         ],
         "means": [m.__dict__ for m in means(results["rows"])],

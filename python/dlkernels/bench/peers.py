@@ -6,6 +6,7 @@ peer has no such thing. Nothing here imports a framework before it is asked for:
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from . import jax_forms, torch_forms
 from .forms import PLAIN, Formula
 from .numpy_forms import NUMPY_OUT, SKLEARN
 from .problem import Problem
-from .row import BACKWARD, FROM_Y, THERE_AND_BACK, VALUE, VALUE_AND_GRAD, Row
+from .row import THERE_AND_BACK, VALUE, VALUE_AND_GRAD, Row
 
 _NUMBERS = ("float16", "float32", "float64")  # what NumPy itself computes in
 
@@ -100,8 +101,10 @@ def torch_formula(row: Row) -> Formula | None:
     return torch_forms.TORCH.get(row.subject) or PLAIN.get(row.subject)
 
 
-def _run_torch(row: Row, p: Problem, device: str = "cpu") -> Ready | None:
-    formula = torch_formula(row)
+def run_torch(row: Row, p: Problem, device: str = "cpu", formula: Formula | None = None) -> Ready | None:
+    """PyTorch's form; or that of another library on tensors, by its formula."""
+    write = None if formula else torch_forms.OUT.get(row.subject)
+    formula = formula or torch_formula(row)
     if formula is None:
         return None
     torch = torch_module()
@@ -111,7 +114,7 @@ def _run_torch(row: Row, p: Problem, device: str = "cpu") -> Ready | None:
         return formula(torch, *tensors)
 
     if row.part == VALUE:
-        return Ready(_torch_value(torch, row, f, tensors), from_torch)
+        return Ready(_torch_value(torch, write if row.variant != "allocating" else None, f, tensors), from_torch)
     wrt = [tensors[i].requires_grad_() for i in p.places]
     if p.dy is None and row.part == VALUE_AND_GRAD:
 
@@ -127,12 +130,11 @@ def _run_torch(row: Row, p: Problem, device: str = "cpu") -> Ready | None:
     return Ready(lambda: torch.autograd.grad(y, wrt, dy, retain_graph=True), from_torch)
 
 
-def _torch_value(torch: Any, row: Row, f: Callable[[], Any], tensors: list[Any]) -> Callable[[], Any]:
-    write = torch_forms.OUT.get(row.subject)
-    with torch.no_grad():
-        if write and row.variant != "allocating":
+def _torch_value(torch: Any, write: Formula | None, f: Callable[[], Any], tensors: list[Any]) -> Callable[[], Any]:
+    if write:
+        with torch.no_grad():
             x, out = tensors[0], torch.empty_like(f())
-            return lambda: write(torch, x, out)
+        return lambda: write(torch, x, out)
 
     def value() -> Any:
         with torch.inference_mode():
@@ -141,7 +143,8 @@ def _torch_value(torch: Any, row: Row, f: Callable[[], Any], tensors: list[Any])
     return value
 
 
-def _run_compiled(row: Row, p: Problem, device: str = "cpu") -> Ready | None:
+def run_compiled(row: Row, p: Problem, device: str = "cpu") -> Ready | None:
+    """PyTorch's compiled form."""
     formula = torch_formula(row)
     if formula is None:
         return None
@@ -197,8 +200,7 @@ def _run_jax(row: Row, p: Problem) -> Ready | None:
     plain = PLAIN.get(row.subject)
     if formula is None and plain is None:
         return None
-    import jax
-
+    jax: Any = importlib.import_module("jax")
     jax.config.update("jax_enable_x64", True)
 
     def f(*a: Any) -> Any:
@@ -233,8 +235,7 @@ def _jax_back(jax: Any, f: Formula, places: tuple[int, ...]) -> Formula:
 _MAKERS: dict[str, Callable[[Row, Problem], Ready | None]] = {
     "numpy": _run_numpy,
     "sklearn": _run_sklearn,
-    "torch": _run_torch,
-    "torch-compile": _run_compiled,
+    "torch": run_torch,
+    "torch-compile": run_compiled,
     "jax": _run_jax,
 }
-PASSES = (VALUE, BACKWARD, FROM_Y, VALUE_AND_GRAD, THERE_AND_BACK)

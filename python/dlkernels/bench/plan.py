@@ -5,6 +5,7 @@ Sizes are those of networks: rows of 10 (digits), 1,000 (ImageNet), 4,096 (a hid
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,8 +21,9 @@ from .whole import WHOLE_ROWS
 DTYPE_NAMES = ("float32", "bfloat16", "float16", "float64")
 _TOTAL = 4 << 20  # numbers in the longer row shapes, about
 
-ELEMENTS = {"call": (16,), "L2": (1 << 15,), "LLC": (1 << 20,), "memory": (1 << 24,)}
-ROWS = {
+Shapes = dict[str, tuple[int, ...]]
+ELEMENTS: Shapes = {"call": (16,), "L2": (1 << 15,), "LLC": (1 << 20,), "memory": (1 << 24,)}
+ROWS: Shapes = {
     "call": (1, 16),
     "rows of 10": (_TOTAL // 16, 10),
     "rows of 1,000": (4096, 1000),
@@ -29,17 +31,36 @@ ROWS = {
     "rows of 32,000": (128, 32_000),
     "rows of 128,256": (32, 128_256),
 }
-IMAGES = {"small images": (8, 64, 14, 14), "images": (16, 64, 56, 56)}
-MASKS = {"small images": (4, 3, 64, 64), "images": (4, 8, 512, 512)}
-VECTORS = {"rows of 128": (8192, 128), "rows of 1,024": (4096, 1024)}
+IMAGES: Shapes = {"small images": (8, 64, 14, 14), "images": (16, 64, 56, 56)}
+MASKS: Shapes = {"small images": (4, 3, 64, 64), "images": (4, 8, 512, 512)}
+VECTORS: Shapes = {"rows of 128": (8192, 128), "rows of 1,024": (4096, 1024)}
 _MIDDLE = {"LLC", "rows of 1,000", "images", "rows of 1,024"}  # where dtypes and variants are compared by default
-SIZES = tuple(dict.fromkeys([*ELEMENTS, *ROWS, *IMAGES, *VECTORS, *LISTS, "1,000 x 4,096", "process", "package", "digits"]))
+SIZES = tuple(
+    dict.fromkeys([*ELEMENTS, *ROWS, *IMAGES, *VECTORS, *LISTS, "1,000 x 4,096", "process", "package", "digits"])
+)
 
-_CALLS = {"tanh", "silu", "dropout", "swiglu", "mse_loss", "softmax", "layer_norm", "cross_entropy"}  # call overhead: one a kind
-_VARIANTS = {"relu", "gelu", "swiglu", "softmax", "layer_norm", "mse_loss", "cross_entropy"}  # measured cold and allocating by default
+_CALLS = {
+    "tanh",
+    "silu",
+    "dropout",
+    "swiglu",
+    "mse_loss",
+    "softmax",
+    "layer_norm",
+    "cross_entropy",
+}  # call overhead: one a kind
+_VARIANTS = {
+    "relu",
+    "gelu",
+    "swiglu",
+    "softmax",
+    "layer_norm",
+    "mse_loss",
+    "cross_entropy",
+}  # measured cold and allocating by default
 
 
-def shapes(op: Any) -> dict[str, tuple[int, ...]]:
+def shapes(op: Any) -> Shapes:
     """Size class -> shape, of an op's first array."""
     name = op.__name__
     if name in CHANNELS:
@@ -75,18 +96,22 @@ def _tier(op: Any, part: str, dtype: str, size: str, variant: str) -> int:
 
 
 def op_rows() -> Iterator[Row]:
-    """Every op x pass x dtype x size class, warm, cold and allocating."""
-    for op in dk.ops.registry.values():
-        for part in passes(op):
-            for size, shape in shapes(op).items():
-                for dtype in DTYPE_NAMES:
-                    for variant in ("warm", "cold", "allocating"):
-                        tier = _tier(op, part, dtype, size, variant)
-                        yield Row(op.__name__, part, dtype, shape, size, family(op), variant, tier=tier)
+    """Every op x pass x dtype x size class, warm, cold and allocating; all ops in one size and pass before the next, so that a run cut
+    short has seen every family.
+    """
+    ops = list(dk.ops.registry.values())
+    for place, turn in itertools.product(range(len(ROWS)), range(4)):
+        for op in ops:
+            for (size, shape), part in itertools.product(
+                list(shapes(op).items())[place : place + 1], passes(op)[turn : turn + 1]
+            ):
+                for dtype, variant in itertools.product(DTYPE_NAMES, ("warm", "cold", "allocating")):
+                    tier = _tier(op, part, dtype, size, variant)
+                    yield Row(op.__name__, part, dtype, shape, size, family(op), variant, tier=tier)
 
 
 def all_rows() -> list[Row]:
-    """Every row once, the most wanted first; of a tier, the ops in turn, so that a run cut short has seen all families."""
+    """Every row once, the most wanted first."""
     found: dict[str, Row] = {}
     for row in [*WHOLE_ROWS, *ASKED, *OPTIMIZER_ROWS, *op_rows()]:
         found.setdefault(row.name, row)
@@ -94,7 +119,12 @@ def all_rows() -> list[Row]:
 
 
 def chosen(
-    rows: Iterable[Row], *, patterns: Iterable[str] = (), dtypes: Iterable[str] = (), sizes: Iterable[str] = (), tier: int = DTYPES
+    rows: Iterable[Row],
+    *,
+    patterns: Iterable[str] = (),
+    dtypes: Iterable[str] = (),
+    sizes: Iterable[str] = (),
+    tier: int = DTYPES,
 ) -> list[Row]:
     """The rows up to a tier, or, where a pattern is given, all that it matches; with the rows that they are measured against."""
     rows, patterns, dtypes, sizes = list(rows), list(patterns), set(dtypes), set(sizes)
@@ -104,7 +134,9 @@ def chosen(
             return False
         limit = tier if not patterns else max(tier, DTYPES)
         narrowed = bool(dtypes or sizes) and bool(patterns)
-        return (not dtypes or row.dtype in dtypes) and (not sizes or row.size in sizes) and (narrowed or row.tier <= limit)
+        return (
+            (not dtypes or row.dtype in dtypes) and (not sizes or row.size in sizes) and (narrowed or row.tier <= limit)
+        )
 
     names = {row.name for row in rows if wanted(row)}
     needed = {row.against for row in rows if row.name in names}

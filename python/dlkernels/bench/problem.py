@@ -54,7 +54,8 @@ def filled(shape: tuple[int, ...], dtype: str, domain: Any = (-3.0, 3.0), seed: 
     if isinstance(domain, set):
         drawn = rng.choice(sorted(domain), count).astype(dtype_of(dtype))
     else:
-        drawn = rng.uniform(*domain, count).astype(dtype_of(dtype))
+        low, high = domain
+        drawn = rng.uniform(low, high, count).astype(dtype_of(dtype))
         halves = np.asarray(2 * drawn == np.rint(2 * drawn), bool)
         drawn[halves] = (0.9375 * drawn + (drawn == 0) / 16).astype(drawn.dtype)[halves]
     return np.resize(drawn, n).reshape(shape)

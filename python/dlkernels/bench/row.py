@@ -16,7 +16,9 @@ PACKAGES = {"torch-compile": "torch", "sklearn": "scikit-learn", "liger": "liger
 VALUE, BACKWARD, FROM_Y, VALUE_AND_GRAD = "value", "backward", "backward from y", "value+grad"
 THERE_AND_BACK, STEP, COPY, EPOCH = "forward+backward", "step", "copy", "epoch"
 
-NAMED, PLAIN, DTYPES, REST = range(4)  # tiers: what an issue asked for; float32 warm; the other dtypes; cold, allocating, everything else
+NAMED, PLAIN, DTYPES, REST = range(
+    4
+)  # tiers: what an issue asked for; float32 warm; the other dtypes; cold, allocating, everything else
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Row:
     tier: int = REST
     label: str = ""  # the name under which an issue asked for it
     asked: float = 0.0  # the ratio wanted: their time / our time
-    against: str = "best"  # whose time: the best of the peers, "copy" (the roof), or the label of another row (our own time there)
+    against: str = (
+        "best"  # whose time: the best of the peers, "copy" (the roof), or the label of another row (our own time there)
+    )
 
     @property
     def name(self) -> str:

@@ -123,19 +123,37 @@ def slower(rows: Iterable[Result]) -> list[Result]:
     return [row for _, row in sorted(behind, key=lambda item: item[0])]
 
 
-def compared(old: Result, new: Result, tolerance: float = TOLERANCE) -> str:
-    """SLOW or FAST if the intervals (20 to 80 %) of our time do not overlap, the old one widened by the tolerance; else SAME."""
+def drift(old: Result, new: Result) -> float:
+    """How much slower the machine was in this row of the new run, by those whose code did not change: the peers, measured in turn."""
+    before, after = peers_of(old), peers_of(new)
+    moved = [after[peer] / before[peer] for peer in before.keys() & after.keys()]
+    return geometric_mean(moved) if moved else 1.0
+
+
+def compared(old: Result, new: Result, tolerance: float = TOLERANCE, *, control: bool = True) -> str:
+    """SLOW or FAST if the intervals (20 to 80 %) of our time do not overlap, the old one widened by the tolerance; else SAME.
+
+    With control, what the peers became slower (or faster) by is no verdict on us.
+    """
     (old_low, _, old_high), (low, _, high) = old["seconds"][OURS], new["seconds"][OURS]
-    if low > old_high * (1 + tolerance):
+    machine = drift(old, new) if control else 1.0
+    if low > old_high * (1 + tolerance) * max(1.0, machine):
         return SLOW
-    return FAST if high < old_low / (1 + tolerance) else SAME
+    return FAST if high < old_low / (1 + tolerance) * min(1.0, machine) else SAME
+
+
+def same_peers(old: Result, new: Result) -> bool:
+    """Are the peers' versions those of the old run, so that they can be a control?"""
+    a, b = ({name: v for name, v in run["machine"]["versions"].items() if name != OURS} for run in (old, new))
+    return a == b
 
 
 def comparison(old: Result, new: Result, tolerance: float = TOLERANCE) -> list[tuple[str, Result, Result]]:
     """(verdict, old row, new row) of the rows that both runs measured for us, the slow ones first."""
     before = {row["name"]: row for row in old["rows"] if OURS in row["seconds"]}
     pairs = [(before[row["name"]], row) for row in new["rows"] if row["name"] in before and OURS in row["seconds"]]
-    found = [(compared(a, b, tolerance), a, b) for a, b in pairs]
+    control = same_peers(old, new)
+    found = [(compared(a, b, tolerance, control=control), a, b) for a, b in pairs]
     return sorted(found, key=lambda item: [SLOW, FAST, SAME].index(item[0]))
 
 
@@ -150,5 +168,3 @@ def duration(seconds: float) -> str:
 def quantity(row: Result, value: float) -> str:
     """A time, or what else the row measures."""
     return f"{value:.1f} MB" if row["part"] in SIZES and row["part"] != IMPORT else duration(value)
-
-

@@ -8,7 +8,18 @@ from typing import Any
 
 from .row import OURS
 from .summary import (
-    Mean, Result, asked, best_peer, comparison, means, middle, quantity, ratio, roof, slower, verdict_on_peer,
+    Mean,
+    Result,
+    asked,
+    best_peer,
+    comparison,
+    means,
+    middle,
+    quantity,
+    ratio,
+    roof,
+    slower,
+    verdict_on_peer,
 )  # fmt: skip
 
 Lines = Sequence[Sequence[str]]
@@ -39,11 +50,26 @@ def _plain(title: str, headings: Sequence[str], lines: Lines, left: int) -> None
     widths = [max(len(line[i]) for line in [headings, *lines]) for i in range(len(headings))]
     print(title)
     for line in [headings, *lines]:
-        print("  ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))))
+        print(
+            "  ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        )
     print()
 
 
-HEADINGS = ("row", "size", "ours", "20-80 %", "GB/s", "% of copy", "best peer", "its time", "ratio", "", "error")
+HEADINGS = (
+    "row",
+    "size",
+    "ours",
+    "20-80 %",
+    "GB/s",
+    "% of copy",
+    "best peer",
+    "its time",
+    "ratio",
+    "",
+    "error",
+    "C loop",
+)
 
 
 def line(results: Result, row: Result) -> list[str]:
@@ -63,7 +89,13 @@ def line(results: Result, row: Result) -> list[str]:
         f"{r:.2f}" if r else "",
         verdict_on_peer(row),
         f"{error:.0e}" if error is not None else "",
+        quantity(row, row["native"]) if "native" in row else "",
     ]
+
+
+def goal(row: Result, found: float) -> list[str]:
+    """What was asked for, and whether it was missed."""
+    return [f"{row['asked']:.2f}", "" if found >= row["asked"] else "missed"]
 
 
 def report(results: Result) -> None:
@@ -74,9 +106,9 @@ def report(results: Result) -> None:
     title = f"Where the best peer is faster: {len(behind)} of {len(timed)} rows that have one"
     show(title, HEADINGS, [line(results, row) for row in behind], left=2)
     demanded = [
-        [row["label"], quantity(row, mine), against, quantity(row, theirs), f"{r:.2f}", f"{row['asked']:.2f}", "" if r >= row["asked"] else "missed"]
+        [row["label"], quantity(row, mine), against, quantity(row, theirs), f"{r:.2f}", *goal(row, r)]
         for row, against, theirs, mine, r in asked(results)
-    ]  # fmt: skip
+    ]
     show("What issues asked for", ("row", "ours", "against", "its time", "ratio", "asked", ""), demanded)
     show("All rows", HEADINGS, [line(results, row) for row in rows], left=2)
     show_means(means(rows))
@@ -103,7 +135,10 @@ def show_absent(results: Result) -> None:
         for peer, why in row["absent"].items():
             if why != "no form":
                 reasons.setdefault((peer, why), []).append(row["name"])
-    lines = [[peer, why, f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"] for (peer, why), names in reasons.items()]
+    lines = [
+        [peer, why, f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"]
+        for (peer, why), names in reasons.items()
+    ]
     show("Not timed", ("library", "why", "rows"), lines, left=3)
 
 
@@ -116,10 +151,17 @@ def show_comparison(old: Result, new: Result, tolerance: float) -> int:
             a, b = middle(before), middle(after)
             assert a
             assert b
-            lines.append([verdict, after["label"] or after["name"], quantity(after, a), quantity(after, b), f"{b / a:.2f}"])
+            lines.append(
+                [verdict, after["label"] or after["name"], quantity(after, a), quantity(after, b), f"{b / a:.2f}"]
+            )
     counts = {name: sum(v == name for v, _, _ in found) for name in ("FAST", "SLOW", "SAME")}
     about = old["machine"]
-    show(f"Against {about['commit'] or 'an earlier run'} of {about['date']}", ("", "row", "then", "now", "now/then"), lines, left=2)
+    show(
+        f"Against {about['commit'] or 'an earlier run'} of {about['date']}",
+        ("", "row", "then", "now", "now/then"),
+        lines,
+        left=2,
+    )
     print(", ".join(f"{name} {n}" for name, n in counts.items()) + f" of {len(found)} rows in both runs")
     if about["cpu"] != new["machine"]["cpu"] or about["threads"] != new["machine"]["threads"]:
         print("The machines or threads differ: the verdicts say nothing about the code.")
@@ -129,10 +171,16 @@ def show_comparison(old: Result, new: Result, tolerance: float) -> int:
 def describe(about: dict[str, Any], peers: Sequence[str], missing: Sequence[str]) -> None:
     """The header: on what, with what, without what."""
     commit = f"{about['commit'] or 'installed'}{' with changes' if about['changed'] else ''}"
-    print(f"dlkernels {about['versions'][OURS]} ({commit}), target {about['target']}, {about['compiler']} {about['flags']}")
+    print(
+        f"dlkernels {about['versions'][OURS]} ({commit}), target {about['target']}, {about['compiler']} {about['flags']}"
+    )
     print(f"{about['cpu']}, {about['cores']} cores, {about['threads']} threads for everybody, Python {about['python']}")
     versions = about["versions"]
-    named = [f"{peer} {versions.get('torch' if peer == 'torch-compile' else peer, '')}".strip() for peer in peers if peer != OURS]
+    named = [
+        f"{peer} {versions.get('torch' if peer == 'torch-compile' else peer, '')}".strip()
+        for peer in peers
+        if peer != OURS
+    ]
     print(f"peers: {', '.join(named) or 'none'}")
     if missing:
         print(f"not installed, so missing here: {', '.join(missing)}")

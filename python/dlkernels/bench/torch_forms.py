@@ -1,4 +1,4 @@
-"""What PyTorch has of our ops: `TORCH[op](torch, *tensors)`, and `OUT[op](torch, tensor, out)` where it writes into memory that is there."""
+"""What PyTorch has of our ops: `TORCH[op](torch, *tensors)`; `OUT[op](torch, tensor, out)` where it writes into memory that is there."""
 
 from __future__ import annotations
 

@@ -12,8 +12,31 @@ from .row import DTYPES, NAMED, OURS, PLAIN, REST, STEP, Row
 
 MI = 1 << 20
 
-_GPT2_BLOCK = [(768,), (768,), (768, 2304), (2304,), (768, 768), (768,), (768,), (768,), (768, 3072), (3072,), (3072, 768), (768,)]
-_LLAMA_BLOCK = [(2048,), (2048, 2048), (512, 2048), (512, 2048), (2048, 2048), (2048,), (8192, 2048), (8192, 2048), (2048, 8192)]
+_GPT2_BLOCK = [
+    (768,),
+    (768,),
+    (768, 2304),
+    (2304,),
+    (768, 768),
+    (768,),
+    (768,),
+    (768,),
+    (768, 3072),
+    (3072,),
+    (3072, 768),
+    (768,),
+]
+_LLAMA_BLOCK = [
+    (2048,),
+    (2048, 2048),
+    (512, 2048),
+    (512, 2048),
+    (2048, 2048),
+    (2048,),
+    (8192, 2048),
+    (8192, 2048),
+    (2048, 8192),
+]
 LISTS: dict[str, list[tuple[int, ...]]] = {
     "small CNN": [(32, 1, 3, 3), (32,), (64, 32, 3, 3), (64,), (64,), (64,), (128, 9216), (128,), (10, 128), (10,)],
     "GPT-2 small": [(50_257, 768), (1024, 768), *(12 * _GPT2_BLOCK), (768,), (768,)],
@@ -28,7 +51,6 @@ _STATES = {
     "RAdam": 2, "Adamax": 2, "LAMB": 2, "Adafactor": 0, "Muon": 1,
 }  # fmt: skip
 _FUSED = {"Adam", "AdamW", "SGD", "Adagrad"}  # what PyTorch has a fused kernel for on a CPU
-_ABSENT = {"Lion", "LAMB", "LARS"}  # what PyTorch has not; Lion's formula is written on its multi-tensor operations
 _SLOW = {"Adafactor", "Muon"}  # a direction by NumPy: the small list only
 
 
@@ -36,7 +58,7 @@ def sizes_of(row: Row) -> list[tuple[int, ...]]:
     """Shapes of the row's tensors."""
     if row.shape:
         count, size = row.shape
-        return count * [(size,)]
+        return [(size,) for _ in range(count)]
     return LISTS[row.size]
 
 
@@ -46,7 +68,10 @@ def _row(optimizer: str, size: str, tier: int, **options: Any) -> Row:
 
 OPTIMIZER_ROWS = [
     *[_row(name, "small CNN", PLAIN) for name in _STATES],
-    *[_row(name, "GPT-2 small", DTYPES, **more) for name, more in (("AdamW", {}), ("AdamW", {"clip": True}), ("SGD", {}), ("Lion", {}))],
+    *[
+        _row(name, "GPT-2 small", DTYPES, **more)
+        for name, more in (("AdamW", {}), ("AdamW", {"clip": True}), ("SGD", {}), ("Lion", {}))
+    ],
     *[_row(name, "GPT-2 small", REST) for name in _STATES if name not in _SLOW],
     *[_row("AdamW", "1 B model, 1/16", DTYPES, **more) for more in ({}, {"clip": True})],
     *[_row(name, "1 B model, 1/16", REST) for name in _STATES if name not in _SLOW],
@@ -88,16 +113,16 @@ def step_operations(row: Row) -> int:
     return 4 * (2 + _STATES[row.subject]) * sum(math.prod(s) for s in sizes_of(row))
 
 
-def run_step(peer: str, row: Row) -> Ready | None:
-    """One step of the optimizer; the numbers are the first tensor's after it."""
-    shapes = sizes_of(row)
+def run_step(peer: str, row: Row, place: Callable[[Any], Any] = lambda x: x, device: str = "cpu") -> Ready | None:
+    """One step of the optimizer. `place` puts our arrays where they are to be, `device` PyTorch's."""
+    shapes = [s for s in sizes_of(row) if row.subject != "Muon" or len(s) == 2]
     params = [filled(s, row.dtype, seed=i % 7) for i, s in enumerate(shapes)]
     grads = [filled(s, row.dtype, seed=8 + i % 7) for i, s in enumerate(shapes)]
     if peer == OURS:
-        return _ours(row, params, grads)
+        return _ours(row, [place(p) for p in params], [place(g) for g in grads])
     if peer not in {"torch", "torch-compile"}:
         return None
-    return _torch(peer, row, params, grads)
+    return _torch(peer, row, params, grads, device)
 
 
 def _ours(row: Row, params: list[Any], grads: list[Any]) -> Ready:
@@ -124,23 +149,21 @@ def _lion(torch: Any, ps: list[Any]) -> Callable[[], None]:
     return step
 
 
-def _torch(peer: str, row: Row, params: list[Any], grads: list[Any]) -> Ready | None:
+def _torch(peer: str, row: Row, params: list[Any], grads: list[Any], device: str) -> Ready | None:
     torch = torch_module()
-    matrices = all(p.ndim == 2 for p in params)
-    missing = row.subject in _ABSENT - {"Lion"} or not hasattr(torch.optim, row.subject) and row.subject != "Lion"
-    if missing or (row.subject == "Muon" and not matrices):
+    if row.subject != "Lion" and not hasattr(torch.optim, row.subject):
         return None
     if peer == "torch-compile" and len(params) > 1:
         return None  # it unrolls the list: minutes for 1,000 tensors
-    ps = [torch.nn.Parameter(tensor(p)) for p in params]
+    ps = [torch.nn.Parameter(tensor(p, device)) for p in params]
     for p, g in zip(ps, grads, strict=True):
-        p.grad = tensor(g)
+        p.grad = tensor(g, device)
     if row.subject == "Lion":
         step = _lion(torch, ps)
     else:
         fused = row.subject in _FUSED and peer == "torch"
         form = {"fused": True} if fused else {"foreach": peer == "torch"}  # the compiler fuses by itself
-        rate = torch.tensor(1e-3) if peer == "torch-compile" else 1e-3
+        rate = torch.tensor(1e-3, device=device) if peer == "torch-compile" else 1e-3
         step = getattr(torch.optim, row.subject)(ps, lr=rate, **form).step
 
     def clipped() -> None:
@@ -151,4 +174,4 @@ def _torch(peer: str, row: Row, params: list[Any], grads: list[Any]) -> Ready | 
     if peer == "torch-compile":
         torch.compiler.reset()
         whole = torch.compile(whole)
-    return Ready(whole, lambda _: [ps[0].detach().float().numpy()])
+    return Ready(whole, lambda _: [ps[0].detach().float().cpu().numpy()])

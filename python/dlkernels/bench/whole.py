@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ WHOLE_ROWS = [
     Row("import", IMPORT, size="process", family="whole", tier=NAMED, label="import, in a fresh process"),
     Row("package", INSTALLED, size="package", family="whole", tier=NAMED, label="package, installed"),
     Row("package", WHEEL, size="package", family="whole", tier=NAMED, label="package, as a wheel"),
-    Row("digits", EPOCH, size="digits", family="whole", tier=DTYPES, label="training epoch: digits, 64-128-64-10, AdamW"),
+    Row(
+        "digits", EPOCH, size="digits", family="whole", tier=DTYPES, label="training epoch: digits, 64-128-64-10, AdamW"
+    ),
 ]
 _MODULES = {OURS: "dlkernels", "torch": "torch", "jax": "jax", "numpy": "numpy", "sklearn": "sklearn"}
 
@@ -83,7 +86,7 @@ def run_epoch(peer: str) -> Ready | None:
 
 
 def _our_epoch(x: Any, y: Any) -> Ready:
-    layers = [layer for a, b in zip(_WIDTHS, _WIDTHS[1:], strict=False) for layer in (dk.nn.Linear(a, b), dk.nn.ReLU())]
+    layers = [layer for a, b in pairwise(_WIDTHS) for layer in (dk.nn.Linear(a, b), dk.nn.ReLU())]
     model = dk.nn.Sequential(*layers[:-1])
     model(x[:_BATCH])  # shapes come from data
     opt = dk.optim.AdamW(model.params(), lr=1e-3)
@@ -103,7 +106,7 @@ def _our_epoch(x: Any, y: Any) -> Ready:
 
 def _torch_epoch(x: Any, y: Any) -> Ready:
     torch = torch_module()
-    layers = [layer for a, b in zip(_WIDTHS, _WIDTHS[1:], strict=False) for layer in (torch.nn.Linear(a, b), torch.nn.ReLU())]
+    layers = [layer for a, b in pairwise(_WIDTHS) for layer in (torch.nn.Linear(a, b), torch.nn.ReLU())]
     model = torch.nn.Sequential(*layers[:-1])
     opt = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     images, labels = torch.from_numpy(x), torch.from_numpy(y)
@@ -118,4 +121,3 @@ def _torch_epoch(x: Any, y: Any) -> Ready:
         return float(loss)  # type: ignore[arg-type]
 
     return Ready(epoch, lambda loss: [np.array(loss)])
-
