@@ -43,7 +43,7 @@ def _moved(p: Problem) -> Problem:
 
 
 def _from_cupy(result: Any) -> list[Any]:
-    return [_cupy().asnumpy(a) for a in flat(result)]
+    return [a.get() for a in flat(result)]
 
 
 def _run_cupy(row: Row, p: Problem) -> Ready | None:

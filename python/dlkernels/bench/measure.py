@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -62,9 +63,12 @@ class Peer:
 
     def close(self) -> None:
         """Ends the process."""
-        if self.process.stdin:
+        assert self.process.stdin
+        assert self.process.stdout
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         self.process.wait(timeout=30)
+        self.process.stdout.close()
 
 
 class Bench:
@@ -105,7 +109,7 @@ class Bench:
                 answer = self._peer(name).ask({"row": row.as_json()})
             except RuntimeError as error:
                 answer = {"absent": str(error)}
-                self._running.pop(name, None)
+                self._running.pop(name).close()
             if "values" in answer:
                 samples[name] = answer["values"]
             elif "error" in answer:

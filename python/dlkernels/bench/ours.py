@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .problem import Problem
 from .row import BACKWARD, FROM_Y, THERE_AND_BACK, VALUE, VALUE_AND_GRAD
 
@@ -66,8 +68,9 @@ def _backward_arguments(p: Problem, part: str) -> tuple[tuple[Any, ...], dict[st
     if part == FROM_Y:
         return (p.dy,), {**options, "y": op(*args, **options)}
     if op.kind == "loss":
-        xp = args[0].__array_namespace__()
-        return (xp.ones((), dtype=op(*args, **options).dtype), *args), options
+        value = op(*args, **options)
+        one = value - value + 1  # in the library and dtype of the loss
+        return (np.asarray(one) if isinstance(one, np.generic) else one, *args), options
     if op.kind == "rows":
         return (p.dy, op(*args, **options)), options
     if op.kind == "random":
