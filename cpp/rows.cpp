@@ -144,25 +144,32 @@ RowKernel kernel_of(const char* op, Device device, int index, Dtype dtype) {
 
 std::int64_t blocks_of_rows(std::int64_t rows) { return (rows + kRowBlock - 1) / kRowBlock; }
 
-// `rows` runs of `cols` partial sums into one: the same rule, level by level.
-void sum_blocks(const void* partial, std::int64_t rows, std::int64_t cols, void* result, Element element,
-                const Workspace& workspace) {
+// `rows` runs of `cols` partial sums of a call into one: the same rule, level by level.
+void sum_blocks(const RowCall& c, const void* partial, std::int64_t rows, std::int64_t cols, void* result,
+                Element element, const Workspace& workspace) {
   static const int index = required(find_rows("sum_over_rows", ""));
-  const RowKernel kernel = kernel_of("sum_over_rows", Device::cpu, index, dtype_of(element));
+  const TensorView& like = *c.in[0];
+  const RowKernel kernel = kernel_of(c.op, like.device, index, dtype_of(element));
   const std::int64_t item = item_size(element);
   for (;;) {
     const std::int64_t blocks = blocks_of_rows(rows);
     void* const to = blocks == 1 ? result : workspace(static_cast<std::size_t>(blocks * cols * item));
-    RowArgs a{};
-    a.cols = cols;
-    parallel_for(rows, kRowBlock, [&](std::int64_t begin, std::int64_t end) {
-      RowArgs part = a;
-      part.rows = end - begin;
-      part.in[0] = static_cast<const char*>(partial) + begin * cols * item;
-      part.in_step[0] = cols;
-      part.column_sum[0] = static_cast<char*>(to) + begin / kRowBlock * cols * item;
-      kernel(part);
-    });
+    const auto sum = [&](std::int64_t begin, std::int64_t end) {
+      RowArgs a{};
+      a.rows = end - begin;
+      a.cols = cols;
+      a.in[0] = static_cast<const char*>(partial) + begin * cols * item;
+      a.in_step[0] = cols;
+      a.column_sum[0] = static_cast<char*>(to) + begin / kRowBlock * cols * item;
+      a.queue = like.queue;
+      return kernel(a);
+    };
+    if (like.device == Device::cuda) {
+      const OnDevice on(c.op, like);
+      check::device_status(c.op, sum(0, rows));
+    } else {
+      parallel_for(rows, kRowBlock, [&](std::int64_t begin, std::int64_t end) { sum(begin, end); });
+    }
     if (blocks == 1) return;
     partial = to;
     rows = blocks;
@@ -277,7 +284,7 @@ void run(const RowCall& c, const Workspace& workspace) {
   }
   run_rows(a, o, kernel_of(c.op, c.in[0]->device, c.index, c.dtype), value_size);
   for (int k = 0; k < kMaxColumns && blocks > 1; ++k) {
-    if (c.column_sum[k] != nullptr) sum_blocks(a.column_sum[k], blocks, cols, c.column_sum[k], element, workspace);
+    if (c.column_sum[k] != nullptr) sum_blocks(c, a.column_sum[k], blocks, cols, c.column_sum[k], element, workspace);
   }
 }
 

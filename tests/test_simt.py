@@ -89,16 +89,33 @@ def test_a_mistake_that_cannot_be_survived_ends_the_program(programs: dict[str, 
     assert mistake in done.stderr
 
 
-# Barriers that the row loops cannot do without: file, and a line that is there once.
+# Barriers that the row loops cannot do without: a part of the ops that misses it, the file, and lines that are there once.
 BARRIERS = {
-    "row begins": ("row_teams.cuh", "    cluster.meet();\n    if (climbs"),
-    "maximum": ("row_teams.cuh", "    __syncthreads();\n    const S lowest"),
-    "loaded": ("row_teams.cuh", "void meet() { __syncthreads(); }"),
-    "lanes": ("row_teams.cuh", "    __syncthreads();\n    const bool alone"),
-    "inbox": ("row_teams.cuh", "    if (alone) return;\n    cluster.meet();"),
-    "next turn": ("row_teams.cuh", "    if (!resident) cluster.meet();"),
-    "warp loaded": ("row_teams.cuh", "    __syncwarp();\n    return warp_maximum(best);"),
-    "warp sums": ("row_teams.cuh", "row.sum[k] = fold<1>(v[k]);\n    __syncwarp();"),
+    "row begins, of a warp": (
+        "scores",
+        "row_teams.cuh",
+        "      __syncwarp();\n    } else {\n      cluster.meet();\n    }\n    return &place;",
+    ),
+    "row begins, of groups": ("scores", "row_teams.cuh", "      cluster.meet();\n    }\n    return &place;"),
+    "maximum": ("scores", "row_teams.cuh", "    __syncthreads();\n    const V lowest"),
+    "maximum of a cluster": ("scores", "row_teams.cuh", "    cluster.meet();\n    return warp_maximum"),
+    "the label's element": ("scores", "rows.cuh", "team.meet_all();"),
+    "loaded": ("norms", "rows.cuh", "            team.meet();\n          }"),
+    "loaded again": ("norms", "rows.cuh", "if (pass != loading || i > 0 || part > 0) team.meet();"),
+    "lanes": (
+        "norms",
+        "row_teams.cuh",
+        "    meet();\n#pragma unroll\n    for (int k = 0; k < Op::sums; ++k) {\n      S v",
+    ),
+    "lanes are read": ("norms", "row_teams.cuh", "meet();  // before the lanes"),
+    "inbox": ("norms", "row_teams.cuh", "      __syncthreads();\n    } else {\n      cluster.meet();\n    }\n#pragma"),
+    "total": ("norms", "row_teams.cuh", "    __syncthreads();\n    for (int k = 0; k < Op::sums"),
+    "outputs": ("norms", "rows.cuh", "        team.meet();\n        tile.store();"),
+    "columns": (
+        "norms",
+        "row_teams.cuh",
+        "      cluster.meet();\n    } else {\n      __syncthreads();\n    }\n    const int columns",
+    ),
 }
 
 
@@ -106,11 +123,12 @@ BARRIERS = {
 @pytest.mark.parametrize("name", BARRIERS)
 def test_a_barrier_taken_out_of_the_row_loops_is_missed(parts: dict[str, Path], tmp_path: Path, name: str) -> None:
     shutil.copytree(ROOT / "kernels", tmp_path / "kernels")
-    file, where = BARRIERS[name]
+    part, file, where = BARRIERS[name]
     source = tmp_path / "kernels/cuda" / file
     text = source.read_text()
     assert text.count(where) == 1
-    source.write_text(text.replace(where, re.sub(r"cluster\.meet\(\)|__sync\w+\(\)", "", where)))
-    rows = compiled(tmp_path / "kernels/cuda/rows.cu", tmp_path / "rows.o", *KERNEL)
-    done = run(linked("bits_rows", {**parts, "simt_rows": rows}, tmp_path / "bits_rows"))
+    source.write_text(text.replace(where, re.sub(r"\b(team\.|cluster\.)?meet(_all)?\(\)|__sync\w+\(\)", "", where)))
+    loop = f"rows_{part}"
+    rows = compiled(tmp_path / f"kernels/cuda/{loop}.cu", tmp_path / "rows.o", *KERNEL)
+    done = run(linked("bits_rows", {**parts, f"simt_{loop}": rows}, tmp_path / "bits_rows"), "races")
     assert done.returncode == 1, done.stdout + done.stderr  # by a race, or by wrong bits before one is looked for

@@ -126,9 +126,28 @@ struct walk_index {
   }
 };
 
+// The same for one operand, in few registers and instructions.
+DLK_DEVICE std::int64_t walk_offset(const Walk& w, int k, std::int64_t i) {
+  std::int64_t sum = 0;
+#pragma unroll 1
+  for (int d = w.dims - 1; d >= 1; --d) {
+    const std::int64_t outer = quotient(i, w.shape[d]);
+    sum += (i - outer * w.shape[d]) * w.step[k][d];
+    i = outer;
+  }
+  return sum + i * w.step[k][0];
+}
+
 template <class S, class Args>
 DLK_DEVICE S divisor(const Args& a) {
   return a.divisor == nullptr ? S(a.count) : *static_cast<const S*>(a.divisor);
+}
+
+// The same number, which the compiler cannot follow: what is made from it inside a loop is not made before the loop, where it would
+// hold registers all the time.
+DLK_DEVICE int afresh(int v) {
+  asm volatile("" : "+r"(v));
+  return v;
 }
 
 // --- thread blocks that work together ----------------------------------------------------------------------------------------
@@ -175,7 +194,7 @@ inline device current_device() {
 DLK_FN std::int64_t at_most(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 DLK_FN std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-constexpr int kSharedForAll = 48 * 1024;  // bytes of shared memory for which a kernel need not ask
+constexpr int kSharedForAll = 40 * 1024;  // a kernel need not ask for 48 KB; what its own variables take counts too
 
 // What a launch may want besides threads.
 struct extras {

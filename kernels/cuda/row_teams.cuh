@@ -1,293 +1,231 @@
-// Who owns a row: a team of threads that keeps it in shared memory, in the compute type. There each pass may divide the columns among the
-// threads as it likes, whatever the alignment of the row.
-//
-//   warp_team    a warp, for short rows
-//   group_team   groups of 128 threads, each with a canonical block of 4,096 columns: up to four groups a thread block, and on sm_90 up
-//                to eight thread blocks in a cluster, which meet through distributed shared memory
-//
-// A team knows how its threads agree on a maximum and on the canonical sums. An op that keeps its first term finds it in place of its
-// first input: its output is made from the term.
+// The threads that work on a row together: a warp, or groups of 128 threads that meet in their thread block and, where a row is shared by
+// a cluster, through distributed shared memory. A team knows how its threads agree on a maximum and on the canonical sums, and how rows
+// that lie in shared memory at the same time are summed in row order.
 #pragma once
-#include "../ops/row_op.h"
-#include "canonical.cuh"
+#include "row_tile.cuh"
 
 extern __shared__ uint4 dlk_dynamic_shared[];
 
 DLK_BEGIN
 
+constexpr int kGroup = kRowGroupThreads;
+constexpr int kRowThreads = kRowGroups * kGroup;  // at most, per thread block
+
+// Ops that have much to compute, or columns to add up, need more registers than so many threads can have.
 template <class Op>
-struct row_call {
-  Op op;
-  RowArgs a;
-  bool packets;        // every array, at every row, begins at a multiple of 16 bytes
-  bool resident;       // the team holds the whole row
-  std::int64_t tiles;  // of a row
-  int held;            // columns that there is room for: of a warp's row, of a group's tile
+constexpr int row_groups() {
+  return Op::iterates || Op::column_sums > 0 ? kRowGroups / 2 : kRowGroups;
+}
+
+template <class V>
+struct largest_room {
+  V warp[kRowThreads / kWarp];
+  V block[kMaxCluster];
 };
 
-// A part of a row, in shared memory, and the N threads that work on it. Lane j of a chunk of 256 columns is of thread j % N.
-template <class Op, class T, int N>
-struct row_tile {
-  using S = compute_t<T>;
-  static constexpr int P = kPacket<T>, lanes = kLanes / N;
+// What groups tell each other.
+template <class Op, class S>
+struct row_shared {
+  static constexpr int sums = ops::at_least_one(Op::sums);
+  largest_room<S> max;
+  largest_room<double> place;
+  S inbox[2][sums]
+         [kRowGroups * kMaxCluster];  // the sums of the blocks of this turn; those of the turn before may still be read
+  S total[sums];
+};
+
+template <class Op, class S>
+struct row_team {
+  using Row = ops::row_of<Op, S>;
+  using Tile = row_tile<Op, S>;
+  static constexpr int sums = ops::at_least_one(Op::sums);
 
   const row_call<Op>& c;
-  S* const x;  // input j begins at x + j * c.held
-  const int thread;
-  std::int64_t first = 0;  // column of the row at which the tile begins
-  int n = 0;               // columns of the tile, <= 0 for none
-
-  DLK_DEVICE row_tile(const row_call<Op>& call, S* shared, int t) : c(call), x(shared), thread(t) {}
-
-  DLK_DEVICE void move_to(std::int64_t i) {  // tile number i of the row
-    first = i * c.held;
-    const std::int64_t left = c.a.cols - first;
-    n = left < c.held ? int(left) : c.held;
-  }
-  DLK_DEVICE int packets() const { return c.packets && n > 0 ? n / P : 0; }
-
-  // Copies the tile; returns the maximum of `best` and of what this thread copied of the first input.
-  DLK_DEVICE S load(const T* const (&row)[Op::ins], S best) {
-#pragma unroll
-    for (int j = 0; j < Op::ins; ++j) {
-      const T* const from = row[j] + first;
-      S* const to = x + j * c.held;
-#pragma unroll(P == 8 ? 2 : 4)
-      for (int i = thread; i < packets(); i += N) {
-        const packet<T, P> raw = load_packet<P>(from + i * P);
-        packet<S, P> v;
-#pragma unroll
-        for (int e = 0; e < P; ++e) {
-          v.v[e] = to_compute(raw.v[e]);
-          if (Op::needs_max && j == 0) best = max(best, v.v[e]);
-        }
-        store_packet(to + i * P, v);
-      }
-#pragma unroll 4
-      for (int i = packets() * P + thread; i < n; i += N) {
-        to[i] = to_compute(from[i]);
-        if (Op::needs_max && j == 0) best = max(best, to[i]);
-      }
-    }
-    return best;
-  }
-
-  DLK_DEVICE void read_columns(ops::cells<Op, S>& cell, int i) const {
-    for (int k = 0; k < Op::columns; ++k) {
-      const T* const column = static_cast<const T*>(c.a.column[k]);
-      cell.col[k] = column == nullptr ? S(1 - k) : to_compute(column[first + i]);
-    }
-  }
-
-  // Adds up the terms of this thread's lanes; keeps the first terms.
-  template <class Row>
-  DLK_DEVICE void add(S (&sum)[Op::sums][lanes], const Row& row) {
-#pragma unroll
-    for (int k = 0; k < Op::sums; ++k) {
-#pragma unroll
-      for (int r = 0; r < lanes; ++r) sum[k][r] = S(-0.0);
-    }
-#pragma unroll(N == kWarp || Op::sums > 1 ? 1 : 2)
-    for (int chunk = 0; chunk < n; chunk += kLanes) {
-#pragma unroll
-      for (int r = 0; r < lanes; ++r) {
-        const int i = chunk + r * N + thread;
-        if (i >= n) break;
-        ops::cells<Op, S> cell;
-        S t[Op::sums];
-#pragma unroll
-        for (int j = 0; j < Op::ins; ++j) cell.in[j] = x[j * c.held + i];
-        read_columns(cell, i);
-        c.op.template terms<0>(cell, row, t);
-        if (Op::keeps_term) x[i] = t[0];
-#pragma unroll
-        for (int k = 0; k < Op::sums; ++k) sum[k][r] = sum[k][r] + t[k];
-      }
-    }
-  }
-
-  template <class Row>
-  DLK_DEVICE T output(const S (&in)[Op::ins], int i, const Row& row, int right) const {
-    ops::cells<Op, S> cell;
-#pragma unroll
-    for (int j = 0; j < Op::ins; ++j) cell.in[j] = in[j];
-    cell.kept = in[0];
-    read_columns(cell, i);
-    S r[1], none[1];
-    c.op.outputs(cell, row, r, none);
-    if constexpr (Op::corrects_label) r[0] = i == right ? c.op.at_label(r[0], row) : r[0];
-    return to_storage<T>(r[0]);
-  }
-  // label: the column of the right class in the row, if it is one
-  template <class Row>
-  DLK_DEVICE void store(T* y, const Row& row, std::int64_t label) const {
-    const int right = label >= first && label < first + n ? int(label - first) : -1;
-#pragma unroll 1
-    for (int i = thread; i < packets(); i += N) {
-      packet<S, P> x_of[Op::ins];
-#pragma unroll
-      for (int j = 0; j < Op::ins; ++j) x_of[j] = load_packet<P>(x + j * c.held + i * P);
-      packet<T, P> out;
-#pragma unroll
-      for (int e = 0; e < P; ++e) {
-        S in[Op::ins];
-#pragma unroll
-        for (int j = 0; j < Op::ins; ++j) in[j] = x_of[j].v[e];
-        out.v[e] = output(in, i * P + e, row, right);
-      }
-      store_packet(y + first + i * P, out);
-    }
-#pragma unroll 1
-    for (int i = packets() * P + thread; i < n; i += N) {
-      S in[Op::ins];
-#pragma unroll
-      for (int j = 0; j < Op::ins; ++j) in[j] = x[j * c.held + i];
-      y[first + i] = output(in, i, row, right);
-    }
-  }
-  DLK_DEVICE void store_zero(T* y) const {
-    for (int i = thread; i < n; i += N) y[first + i] = to_storage<T>(S(0));
-  }
-};
-
-// --- teams: who owns a row, and how its threads agree on a maximum and on a sum --------------------------------------------------
-
-template <class Op, class T>
-struct warp_team {
-  using S = compute_t<T>;
-  static constexpr bool one_tile = true;
-  using Tile = row_tile<Op, T, kWarp>;
-
-  DLK_DEVICE int warp() const { return int(threadIdx.x) / kWarp; }
-  DLK_DEVICE Tile tile(const row_call<Op>& c) const {
-    return Tile(c, reinterpret_cast<S*>(dlk_dynamic_shared) + warp() * Op::ins * c.held, lane_id());
-  }
-  DLK_DEVICE std::int64_t first_row() const { return (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp; }
-  DLK_DEVICE std::int64_t row_step() const { return std::int64_t(gridDim.x) * blockDim.x / kWarp; }
-  DLK_DEVICE std::int64_t first_tile() const { return 0; }
-  DLK_DEVICE std::int64_t tile_step() const { return 1; }
-  DLK_DEVICE bool leads() const { return lane_id() == 0; }
-
-  DLK_DEVICE void begin(bool) { __syncwarp(); }
-  DLK_DEVICE void meet() { __syncwarp(); }
-  DLK_DEVICE S maximum(S best) {
-    __syncwarp();
-    return warp_maximum(best);
-  }
-  template <class Row>
-  DLK_DEVICE void combine(std::int64_t, S (&v)[Op::sums][kHeld], Row& row, bool) {
-#pragma unroll
-    for (int k = 0; k < Op::sums; ++k) row.sum[k] = fold<1>(v[k]);
-    __syncwarp();
-  }
-  template <class Row>
-  DLK_DEVICE void finish(std::int64_t, Row&) {}
-};
-
-constexpr int kGroup = kRowGroupThreads, kGroupWarps = kGroup / kWarp;
-
-template <class S, int sums>
-struct group_shared {
-  S lane[kRowGroups][sums][kGroup];
-  S warp_max[kRowGroups * kGroupWarps];
-  S block_max[kMaxCluster];
-  S inbox[sums][kRowGroups * kMaxCluster];  // the block sums of this turn, of all groups of the cluster
-  S total[sums];
-  ladder<S> above[sums];
-};
-
-template <class Op, class T>
-struct group_team {
-  using S = compute_t<T>;
-  static constexpr bool one_tile = false;
-  using Tile = row_tile<Op, T, kGroup>;
-
-  group_shared<S, Op::sums>& shared;
+  row_shared<Op, S>& shared;
   const block_cluster cluster;
-  const int group = int(threadIdx.x) / kGroup, groups = int(blockDim.x) / kGroup;
+  const int thread, group, part,
+      row;                   // of the group; group of the thread block; group of the row; row of the thread block
+  const int sharing;         // thread blocks that share a row
+  int turn = 0, parity = 0;  // which place is this row's; which inbox is this turn's
 
-  DLK_DEVICE int thread() const { return int(threadIdx.x) % kGroup; }
+  DLK_DEVICE row_team(const row_call<Op>& call, row_shared<Op, S>& s, block_cluster k)
+      : c(call),
+        shared(s),
+        cluster(k),
+        thread(int(threadIdx.x) & (call.threads - 1)),
+        group(int(threadIdx.x) / call.threads),
+        part(group % call.groups),
+        row(group / call.groups),
+        sharing(call.rows_apart ? 1 : k.size) {}
+
+  DLK_DEVICE bool is_warp() const { return columns_are_independent<Op>() || c.threads == kWarp; }
   DLK_DEVICE int warp() const { return int(threadIdx.x) / kWarp; }
-  DLK_DEVICE Tile tile(const row_call<Op>& c) const {
-    return Tile(c, reinterpret_cast<S*>(dlk_dynamic_shared) + group * Op::ins * c.held, thread());
+  DLK_DEVICE std::int64_t bytes() const { return row_area<Op, S>::bytes(c.held, c.slots); }
+  DLK_DEVICE void* area(int of_group) const { return reinterpret_cast<char*>(dlk_dynamic_shared) + of_group * bytes(); }
+  DLK_DEVICE ladder<S>& above(int k) const { return static_cast<ladder<S>*>(area(c.groups * c.teams))[k]; }
+  DLK_DEVICE row_place<Op, S>* places() const {
+    return reinterpret_cast<row_place<Op, S>*>(static_cast<char*>(area(group)) +
+                                               row_area<Op, S>::places_at(c.held, c.slots));
   }
-  DLK_DEVICE std::int64_t first_row() const { return blockIdx.x / unsigned(cluster.size); }
-  DLK_DEVICE std::int64_t row_step() const { return gridDim.x / unsigned(cluster.size); }
-  DLK_DEVICE std::int64_t first_tile() const { return cluster.rank * groups + group; }
-  DLK_DEVICE std::int64_t tile_step() const { return std::int64_t(cluster.size) * groups; }
-  DLK_DEVICE bool leads() const { return threadIdx.x == 0 && cluster.rank == 0; }
 
-  // After this, nobody in the cluster reads what belongs to the previous row.
-  DLK_DEVICE void begin(bool climbs) {
-    cluster.meet();
-    if (climbs && warp() == 0) {
-      for (int k = 0; k < Op::sums; ++k) shared.above[k].begin();
+  // --- who has which row
+
+  DLK_DEVICE int at_once() const { return c.teams * (c.rows_apart ? cluster.size : 1); }
+  DLK_DEVICE int row_of_turn() const { return row + (c.rows_apart ? cluster.rank * c.teams : 0); }
+  DLK_DEVICE std::int64_t first_job() const {
+    const std::int64_t b = blockIdx.x / unsigned(cluster.size);
+    return c.sums_columns ? b : b * c.teams + row;
+  }
+  DLK_DEVICE std::int64_t job_step() const {
+    return std::int64_t(gridDim.x / unsigned(cluster.size)) * (c.sums_columns ? 1 : c.teams);
+  }
+  DLK_DEVICE int first_block() const { return (sharing == 1 ? 0 : cluster.rank * c.groups) + part; }
+  DLK_DEVICE int block_step() const { return sharing * c.groups; }
+  DLK_DEVICE bool leads() const { return thread == 0 && first_block() == 0; }
+
+  // --- meeting
+
+  DLK_DEVICE void meet() const {
+    if (is_warp()) {
+      __syncwarp();
+    } else {
+      __syncthreads();
     }
   }
-  DLK_DEVICE void meet() { __syncthreads(); }
+  DLK_DEVICE void meet_all() const {  // that share the row
+    if (is_warp()) {
+      __syncwarp();
+    } else {
+      cluster.meet();
+    }
+  }
+  // After this, nobody reads what belongs to the previous row, and everybody finds the place of this one.
+  DLK_DEVICE const row_place<Op, S>* begin(std::int64_t r) {
+    row_place<Op, S>& place = places()[turn];
+    turn ^= 1;
+    if (thread < Op::ins + Op::outs) {
+      const int k = thread, operand = k < Op::ins ? k : kMaxIn + k - Op::ins;
+      const std::int64_t step = k < Op::ins ? c.a.in_step[k] : c.a.out_step[k - Op::ins];
+      place.at[k] = c.walks ? walk_offset(c.row_walk, operand, r) : r * step;
+    }
+    if (thread < Op::scalars) {
+      const S* const scalar = static_cast<const S*>(c.a.scalar[thread]);
+      const std::int64_t i = quotient(c.a.first + r, scalar == nullptr ? 1 : c.a.scalar_div[thread]);
+      place.scalar[thread] =
+          scalar == nullptr ? S(1) : scalar[i - quotient(i, c.a.scalar_mod[thread]) * c.a.scalar_mod[thread]];
+    }
+    if (is_warp() && !c.sums_columns) {
+      __syncwarp();
+    } else {
+      cluster.meet();
+    }
+    return &place;
+  }
 
-  DLK_DEVICE S maximum(S best) {
+  // --- agreeing
+
+  template <class V>
+  DLK_DEVICE V largest(V best, largest_room<V>& room) const {
     best = warp_maximum(best);
-    if (lane_id() == 0) shared.warp_max[warp()] = best;
+    if (is_warp()) return best;
+    if (lane_id() == 0) room.warp[warp()] = best;
     __syncthreads();
-    const S lowest = S(-__builtin_inf());
-    best = warp_maximum(lane_id() < groups * kGroupWarps ? shared.warp_max[lane_id()] : lowest);
-    if (cluster.size == 1) return best;
-    if (int(threadIdx.x) < cluster.size) *cluster.peer(&shared.block_max[cluster.rank], int(threadIdx.x)) = best;
+    const V lowest = V(-__builtin_inf());
+    best = warp_maximum(lane_id() < int(blockDim.x) / kWarp ? room.warp[lane_id()] : lowest);
+    if (sharing == 1) return best;
+    if (int(threadIdx.x) < cluster.size) *cluster.peer(&room.block[cluster.rank], int(threadIdx.x)) = best;
     cluster.meet();
-    return warp_maximum(lane_id() < cluster.size ? shared.block_max[lane_id()] : lowest);
+    return warp_maximum(lane_id() < cluster.size ? room.block[lane_id()] : lowest);
   }
+  DLK_DEVICE double lowest_place(double place) const { return -largest(-place, shared.place); }
 
-  // The sums of a tile, in every warp of its group. Lanes j and j + 128 are of one thread; so the halving starts there.
-  DLK_DEVICE S tile_sum(int k) const {
-    S v[kGroupWarps];
-#pragma unroll
-    for (int r = 0; r < kGroupWarps; ++r) v[r] = shared.lane[group][k][r * kWarp + lane_id()];
-#pragma unroll
-    for (int half = kGroupWarps / 2; half >= 1; half /= 2) {
-#pragma unroll
-      for (int r = 0; r < half; ++r) v[r] = v[r] + v[r + half];
-    }
-    return fold_warp(v[0]);
+  DLK_DEVICE void begin_sums() const {
+    if (c.resident || warp() != 0) return;
+    for (int k = 0; k < Op::sums; ++k) above(k).begin();
   }
-  // Every block of the cluster gets every tile's sums. With as many groups as tiles they are complete after one turn; otherwise they climb
-  // the ladder, turn by turn. first: the first tile of this turn
-  template <class Row>
-  DLK_DEVICE void combine(std::int64_t first, S (&v)[Op::sums][kLanes / kGroup], Row& row, bool resident) {
-    static_assert(kLanes / kGroup == 2, "tile_sum begins at w = 64");
-#pragma unroll
-    for (int k = 0; k < Op::sums; ++k) shared.lane[group][k][thread()] = v[k][0] + v[k][1];
-    __syncthreads();
-    const bool alone = resident && tile_step() == 1;
+  // From the lanes of a block of n columns to the row's sums, in every thread. Block results of other groups come through the inbox; where
+  // there are more of them than groups, they climb the ladder, turn by turn, and finish_sums has the row's. first: block of this turn
+  DLK_DEVICE void combine(const Tile& tile, int first, int n, Row& of_row) {
+    meet();
 #pragma unroll
     for (int k = 0; k < Op::sums; ++k) {
-      row.sum[k] = tile_sum(k);
-      if (!alone && warp() % kGroupWarps == 0 && lane_id() < cluster.size)
-        *cluster.peer(&shared.inbox[k][first_tile()], lane_id()) = row.sum[k];
+      S v[kHeld];
+#pragma unroll
+      for (int r = 0; r < kHeld; r += 2) {
+        const int at = lane_of<2>(r, tile.thread % kWarp);
+#pragma unroll
+        for (int e = 0; e < 2; ++e) v[r + e] = at + e < n ? tile.lanes()[k * kLanes + at + e] : S(-0.0);
+      }
+      of_row.sum[k] = fold<2>(v);
     }
-    if (alone) return;
-    cluster.meet();
+    const int together = c.groups * sharing;
+    if (c.resident && together == 1) {
+      meet();  // before the lanes are written again
+      return;
+    }
+    const int mine = (sharing == 1 ? row : cluster.rank) * c.groups + part, begin = sharing == 1 ? row * c.groups : 0;
 #pragma unroll
     for (int k = 0; k < Op::sums; ++k) {
-      const S sum = lane_id() < tile_step() ? shared.inbox[k][lane_id()] : S(-0.0);
-      if (resident) {
-        row.sum[k] = fold_warp(sum);
+      S* const slot = &shared.inbox[parity][k][mine];
+      if (thread < sharing) *(sharing == 1 ? slot : cluster.peer(slot, thread)) = of_row.sum[k];
+    }
+    if (sharing == 1) {
+      __syncthreads();
+    } else {
+      cluster.meet();
+    }
+#pragma unroll
+    for (int k = 0; k < Op::sums; ++k) {
+      const S sum = lane_id() < together ? shared.inbox[parity][k][begin + lane_id()] : S(-0.0);
+      if (c.resident) {
+        of_row.sum[k] = fold_warp(sum);
       } else if (warp() == 0) {
-        shared.above[k].push(first, int(tile_step()), sum);
+        above(k).push(first, together, sum);
       }
     }
-    if (!resident) cluster.meet();  // before the next turn
+    parity ^= 1;
   }
-  template <class Row>
-  DLK_DEVICE void finish(std::int64_t tiles, Row& row) {
+  DLK_DEVICE void finish_sums(Row& of_row) const {
+    if (c.resident) return;
     if (warp() == 0) {
       for (int k = 0; k < Op::sums; ++k) {
-        const S v = shared.above[k].total(tiles);
+        const S v = above(k).total(c.blocks);
         if (lane_id() == 0) shared.total[k] = v;
       }
     }
     __syncthreads();
-    for (int k = 0; k < Op::sums; ++k) row.sum[k] = shared.total[k];
+    for (int k = 0; k < Op::sums; ++k) of_row.sum[k] = shared.total[k];
+  }
+
+  // Adds what the rows of this turn, from row `first` on, have left in shared memory to the sums of their block, in row order. A column
+  // belongs to the same thread in every turn.
+  DLK_DEVICE void add_columns(const Tile& tile, std::int64_t first) const {
+    if (c.rows_apart) {
+      cluster.meet();
+    } else {
+      __syncthreads();
+    }
+    const int columns = int(at_most(c.a.cols - tile.first, c.held)), rows = int(at_most(c.a.rows - first, at_once()));
+    const int apart = c.groups * int(bytes() / std::int64_t(sizeof(S)));  // rows of a thread block
+    const bool begins = first % kRowBlock == 0;
+#pragma unroll 1
+    for (int k = 0; k < Op::column_sums; ++k) {
+      if (c.a.column_sum[k] == nullptr) continue;
+      S* const to = static_cast<S*>(c.a.column_sum[k]) + first / kRowBlock * c.a.cols + tile.first;
+#pragma unroll 1
+      for (int i = row_of_turn() * c.threads + tile.thread; i < columns; i += at_once() * c.threads) {
+        S* const here = static_cast<S*>(area(part)) + (Op::outs + k) * c.held + i;
+        S sum = begins ? S(-0.0) : to[i];  // -0 + v is v
+#pragma unroll 1
+        for (int block = 0, left = rows; left > 0; ++block, left -= c.teams) {
+          const S* const there = c.rows_apart ? cluster.peer(here, block) : here;
+          const int some = left < c.teams ? left : c.teams;
+#pragma unroll 4
+          for (int r = 0; r < some; ++r) sum = sum + there[r * apart];
+        }
+        to[i] = sum;
+      }
+    }
   }
 };
 

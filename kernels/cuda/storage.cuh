@@ -4,6 +4,24 @@
 
 DLK_BEGIN
 
+DLK_FN int bytes_of(Dtype d) { return d == Dtype::f64 ? 8 : d == Dtype::f32 ? 4 : 2; }
+
+// f(T{}) for the storage type T of a call whose compute type is S.
+template <class S, class F>
+DLK_DEVICE void with_storage(Dtype d, F f) {
+  if constexpr (sizeof(S) == 8) {
+    f(f64{});
+  } else {
+    if (d == Dtype::f32) {
+      f(f32{});
+    } else if (d == Dtype::f16) {
+      f(f16{});
+    } else {
+      f(bf16{});
+    }
+  }
+}
+
 // What a thread holds of an operand: two packets.
 constexpr int kHeldBytes = 32;
 template <class S>
@@ -60,25 +78,19 @@ DLK_DEVICE held<double> packed(const double (&x)[kAtOnce<double>], Dtype) {
   return y;
 }
 
-// One element.
+// Element i of an array.
 template <class S>
-DLK_DEVICE S load_one(const void* p, Dtype dtype) {
-  if constexpr (sizeof(S) == 8) {
-    return *static_cast<const f64*>(p);
-  } else {
-    if (dtype == Dtype::f32) return *static_cast<const f32*>(p);
-    return dtype == Dtype::f16 ? to_compute(*static_cast<const f16*>(p)) : to_compute(*static_cast<const bf16*>(p));
-  }
+DLK_DEVICE S load_one(const void* p, Dtype d, std::int64_t i = 0) {
+  S v{};
+  with_storage<S>(d, [&](auto storage) { v = to_compute(static_cast<const decltype(storage)*>(p)[i]); });
+  return v;
 }
-DLK_DEVICE void store_one(void* p, Dtype, double v) { *static_cast<f64*>(p) = v; }
-DLK_DEVICE void store_one(void* p, Dtype dtype, float v) {
-  if (dtype == Dtype::f32) {
-    *static_cast<f32*>(p) = v;
-  } else if (dtype == Dtype::f16) {
-    *static_cast<f16*>(p) = to_storage<f16>(v);
-  } else {
-    *static_cast<bf16*>(p) = to_storage<bf16>(v);
-  }
+template <class S>
+DLK_DEVICE void store_one(void* p, Dtype d, S v, std::int64_t i = 0) {
+  with_storage<S>(d, [&](auto storage) {
+    using T = decltype(storage);
+    static_cast<T*>(p)[i] = to_storage<T>(v);
+  });
 }
 
 DLK_END

@@ -1,4 +1,4 @@
-// Everything the rows loop runs. An op that needs traits which the CUDA loop does not have yet is refused there by name.
+// Everything the rows loop runs.
 #pragma once
 #include "rows/bias_act.h"
 #include "rows/channels.h"
@@ -14,10 +14,11 @@
 
 DLK_BEGIN
 
-using row_ops = join<softmax_ops, tempered_ops, cross_entropy_ops, class_ops, overlap_ops, metric_ops, column_ops,
-                     norm_ops, channel_ops, slope_rows, bias_act_ops>;
-
-// What the CUDA target has today.
-using row_ops_on_cuda = join<softmax_ops, cross_entropy_ops>;
+// In parts, for a compiler that takes long over them: each can be a translation unit.
+using score_rows = join<softmax_ops, cross_entropy_ops, class_ops>;
+using loss_rows = join<tempered_ops, overlap_ops, metric_ops>;
+using norm_rows = join<column_ops, norm_ops, channel_ops>;
+using layer_rows = join<slope_rows, bias_act_ops>;
+using row_ops = join<score_rows, loss_rows, norm_rows, layer_rows>;
 
 DLK_END

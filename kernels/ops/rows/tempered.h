@@ -80,7 +80,10 @@ struct temper {
       if (row.s[left] == S(steps)) {
         row.s[high] = math::expm1(S(-c) * math::log(row.sum[1])) / S(-c);
       } else {
-        row.s[z < row.s[divisor] ? high : low] = S(0.5) * (row.s[high] + row.s[low]);
+        const S middle = S(0.5) * (row.s[high] + row.s[low]);
+        const bool beyond = z < row.s[divisor];
+        row.s[high] = beyond ? middle : row.s[high];
+        row.s[low] = beyond ? row.s[low] : middle;
       }
       row.s[stretch] = S(1) / fma(S(-c) * S(0.5), row.s[high] + row.s[low], S(1));
       row.s[divisor] = math::pow(row.s[stretch], k);
