@@ -178,6 +178,15 @@ def test_what_cannot_be_done_is_2_and_says_why(arguments, capsys):
 # --- what the numbers say -----------------------------------------------------------------------------------------------------
 
 
+def test_another_step_is_not_timed():
+    row = next(r for r in ROWS if r.label == "AdamW 1 x 32 Mi")
+    moved = {OURS: [1e-3, -1e-3], "torch": [1e-3, -1.01e-3], "torch-compile": [1e-3, 1e-3]}
+    off = measure.steps_differ(row, moved)
+    assert off == {"torch": pytest.approx(0.01), "torch-compile": pytest.approx(2.0)}
+    half = next(r for r in ROWS if r.label == "AdamW bfloat16, float32 state 1 x 16 Mi")
+    assert measure.steps_differ(half, moved) == {}
+
+
 def test_minimal_bytes_and_operations():
     row = next(
         r for r in ROWS if r.subject == "swiglu" and r.part == "value" and r.dtype == "float32" and r.size == "LLC"

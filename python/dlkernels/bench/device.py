@@ -114,7 +114,8 @@ def device_form(peer: str, row: Row, p: Problem | None) -> Ready | None:
         return run_copy(peer, row)
     if row.part == STEP:
         place: Callable[[Any], Any] = _cupy().asarray if peer == OURS else lambda x: x
-        return run_step(peer, row, place, "cuda")
+        form = run_step(peer, row, place, "cuda")
+        return replace(form, numbers=lambda result: _from_cupy(form.numbers(result))) if form and peer == OURS else form
     return _FORMS[peer](row, p) if p else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from .row import COPY, EPOCH, OURS, STEP, Row
 from .updates import step_bytes, step_operations
 from .whole import SIZES
 
+_PATIENCE = 240  # seconds; a compiler may take its time, a run must end
+_STEP_TOLERANCE = 0.05  # of a step that is a thousandth of the numbers that it moves
 _SPINNING = {"torch", "torch-compile", "jax"}  # pools whose workers spin for some milliseconds after a call
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -47,11 +50,13 @@ class Peer:
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
-            answer = self.process.stdout.readline()
+            ready, _, _ = select.select([self.process.stdout], [], [], _PATIENCE)
+            answer = self.process.stdout.readline() if ready else ""
         except BrokenPipeError:
             answer = ""
         if not answer:
-            raise RuntimeError(f"the process of {self.name} ended")
+            self.process.kill()
+            raise RuntimeError(f"the process of {self.name} ended, or gave no answer for {_PATIENCE} s")
         return json.loads(answer)
 
     def seconds(self, budget: float) -> list[float]:
@@ -98,11 +103,20 @@ class Bench:
             peer.close()
         self._running.clear()
 
+    def _timed(self, name: str) -> list[float] | str:
+        """Samples, or why there are none."""
+        try:
+            return self._running[name].seconds(self.budget)
+        except RuntimeError as error:
+            self._running.pop(name).close()
+            return str(error)
+
     def measure(self, row: Row, peers: Iterable[str] | None = None) -> dict[str, Any]:
         """The row with everybody's seconds (20 %, median, 80 %), errors, and why somebody has none."""
         samples: dict[str, list[float]] = {}
         errors: dict[str, float] = {}
         absent: dict[str, str] = {}
+        moved: dict[str, list[float]] = {}
         ready = []
         for name in self.names if peers is None else peers:
             try:
@@ -115,13 +129,40 @@ class Bench:
             elif "error" in answer:
                 ready.append(name)
                 errors.update({name: answer["error"]} if answer["error"] is not None else {})
+                moved.update({name: answer["moved"]} if "moved" in answer else {})
             else:
                 absent[name] = answer.get("absent") or f"not timed: {answer['wrong']}"
+        for name, off in steps_differ(row, moved).items():
+            errors[name] = off
+            if off > _STEP_TOLERANCE:
+                ready.remove(name)
+                absent[name] = f"not timed: its step differs from ours by {off:.2g} of its size"
         for _ in range(self.rounds):
-            for name in ready:
-                samples.setdefault(name, []).extend(self._running[name].seconds(self.budget))
+            for name in list(ready):
+                found = self._timed(name)
+                if isinstance(found, list):
+                    samples.setdefault(name, []).extend(found)
+                else:
+                    ready.remove(name)
+                    samples.pop(name, None)
+                    absent[name] = found
         seconds = {name: quantiles(times) for name, times in samples.items()}
         return {**row.as_json(), "name": row.name, **cost(row), "seconds": seconds, "errors": errors, "absent": absent}
+
+
+def steps_differ(row: Row, moved: dict[str, list[float]]) -> dict[str, float]:
+    """How far the peers' first step of an optimizer is from ours, of its size. Only where everybody's arithmetic is float32: numbers of
+    fewer bits hide a step.
+    """
+    mine = moved.get(OURS)
+    if mine is None or row.dtype != "float32" or row.options.get("state_dtype"):
+        return {}
+    size = max(abs(a) for a in mine) or 1.0
+    return {
+        name: max(abs(a - b) for a, b in zip(mine, theirs, strict=True)) / size
+        for name, theirs in moved.items()
+        if name != OURS
+    }
 
 
 def quantiles(times: list[float]) -> tuple[float, float, float]:

@@ -163,6 +163,8 @@ def _torch(peer: str, row: Row, params: list[Any], grads: list[Any], device: str
     else:
         fused = row.subject in _FUSED and peer == "torch"
         form = {"fused": True} if fused else {"foreach": peer == "torch"}  # the compiler fuses by itself
+        if row.subject == "Muon":
+            form = {}  # it has one form
         rate = torch.tensor(1e-3, device=device) if peer == "torch-compile" else 1e-3
         step = getattr(torch.optim, row.subject)(ps, lr=rate, **form).step
 

@@ -23,9 +23,9 @@ from .check import TOLERANCE, WrongResultError, error_of
 from .copies import run_copy
 from .ours import run_ours
 from .peers import Ready, flat, run_peer
-from .problem import Problem, check_shape, problem
+from .problem import Problem, check_shape, filled, problem
 from .row import COPY, EPOCH, OURS, STEP, VALUE, Row, row_from
-from .updates import run_step
+from .updates import run_step, sizes_of
 from .whole import IMPORT, INSTALLED, WHEEL, import_seconds, package_megabytes, run_epoch
 
 _NO_OP = {STEP, COPY, EPOCH}  # rows without an op's arrays
@@ -75,6 +75,14 @@ def same_as_eager(form: Ready, row: Row) -> None:
             raise WrongResultError("compiled, it gives something else than uncompiled")
 
 
+def first_step(form: Ready, row: Row) -> list[float]:
+    """By how much the first step moves the first numbers of the first tensor."""
+    shape = next(s for s in sizes_of(row) if row.subject != "Muon" or len(s) == 2)
+    before = filled(shape, row.dtype).ravel()[:64].astype(np.float64)
+    after = np.asarray(form.numbers(form.run())[0]).ravel()[:64].astype(np.float64)
+    return [float(d) for d in after - before]
+
+
 class Worker:
     """The row in hand, and the clock."""
 
@@ -101,10 +109,13 @@ class Worker:
         form = self.form(self.peer, row, problem(row) if of_op else None)
         if form is None:
             return {"absent": "no form"}
+        answer: dict[str, Any] = {"error": error}
+        if row.part == STEP:
+            answer["moved"] = first_step(form, row)
         same_as_eager(form, row)
         self.run = form.run
         self._calibrate()
-        return {"error": error}
+        return answer
 
     def _calibrate(self) -> None:
         """Warms up, and finds how many calls a sample of _SAMPLE seconds takes."""
