@@ -50,6 +50,14 @@ def test_a_form_computes_what_the_op_defines(peer, name):
             assert error < 1e-6, row.name
 
 
+@pytest.mark.parametrize("name", forms.PLAIN)
+def test_a_shared_formula_is_the_definition(name):
+    """Also where each library here has a function of its own: CuPy has not."""
+    row = next(row for row in rows(name) if row.part == VALUE)
+    p = problem.problem(row, problem.check_shape(row))
+    assert check.error_of(p, row, [forms.PLAIN[name](np, *p.arrays.values())]) < 1e-9
+
+
 @pytest.mark.parametrize("name", ["gelu", "layer_norm", "cross_entropy", "swiglu"])
 def test_the_check_finds_a_wrong_result(name):
     """The arrays of one op, the numbers of another: a scaled gradient, a shifted value."""

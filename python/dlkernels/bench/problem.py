@@ -63,6 +63,7 @@ def filled(shape: tuple[int, ...], dtype: str, domain: Any = (-3.0, 3.0), seed: 
 
 # What the ops of a kind are called with, beside what their signature says. Domains are narrowed to where networks work.
 _NARROW = (-4.0, 4.0)
+_PAST_KINKS = (-8.0, 8.0)  # relu6 bends at 6
 _OPTIONS: dict[str, dict[str, Any]] = {
     "dropout": {"p": 0.1, "seed": 1},
     "batch_norm": {"training": True},
@@ -81,8 +82,9 @@ def problem(row: Row, shape: tuple[int, ...] | None = None) -> Problem:
     if op.kind == "loss":
         arrays = loss_arrays(op, shape, row.dtype)
         return Problem(op, arrays, options, op.grads)
+    domain = _PAST_KINKS if op.kind in {"map", "slope"} else _NARROW
     names = op.arrays if op.kind == "gate" else ["x"]
-    arrays = {name: filled(shape, row.dtype, _NARROW, i) for i, name in enumerate(names)}
+    arrays = {name: filled(shape, row.dtype, domain, i) for i, name in enumerate(names)}
     wide = shape[1:2] if row.subject in CHANNELS else shape[-1:]
     if op.kind == "norm":
         arrays["weight"] = filled(wide, row.dtype, (0.5, 1.5), 7)
