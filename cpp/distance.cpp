@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "check.h"
+#include "device.h"
 #include "parallel.h"
 #include "strided.h"
 #include "target.h"
@@ -14,6 +15,7 @@ namespace {
 
 constexpr std::int64_t kGrain = 32768;  // elements
 
+using Kernel = int (*)(const DistanceArgs&);
 using Memory = std::unique_ptr<char[]>;
 
 Memory allocated(std::int64_t bytes) { return Memory(new char[static_cast<std::size_t>(bytes)]); }
@@ -26,7 +28,7 @@ void each_range(const TensorView& t, Move move) {
   parallel_for(layout.size, kGrain, [&](std::int64_t begin, std::int64_t end) { move(layout, begin, end - begin); });
 }
 
-void along(DistanceArgs a, int (*kernel)(const DistanceArgs&)) {
+void along(DistanceArgs a, Kernel kernel) {
   const std::int64_t all = a.lines;
   // As many lines at a time as make a range worth its while, whole groups of neighbors. Scratch is allocated before any work begins.
   const std::int64_t step = (kGrain / (kNeighbors * a.n) + 1) * kNeighbors;
@@ -44,14 +46,86 @@ void along(DistanceArgs a, int (*kernel)(const DistanceArgs&)) {
   });
 }
 
+// Axis k of the call, from `in` to `out`.
+DistanceArgs axis_args(const DistanceCall& c, int k, const void* in, void* out) {
+  DistanceArgs a{};
+  a.n = c.mask->shape[c.axis[k]];
+  a.lines = size_of(*c.mask) / a.n;
+  a.inner = 1;
+  for (int d = c.axis[k] + 1; d < c.mask->ndim; ++d) a.inner *= c.mask->shape[d];
+  a.mask = k == 0;
+  a.root = k + 1 == c.axes;
+  a.in = in;
+  a.out = out;
+  a.spacing = c.spacing[k];
+  a.queue = c.mask->queue;
+  return a;
+}
+Kernel kernel_of(const DistanceCall& c, const Target& target, bool root) {
+  return target.distance->entry[0].run[static_cast<int>(root ? dtype_of(c.out->element) : Dtype::f64)];
+}
+
+// `like` as a contiguous array of squared distances.
+TensorView squares(const TensorView& like, void* data) {
+  TensorView t = like;
+  t.data = data;
+  t.element = Element::f64;
+  std::int64_t stride = item_size(t.element);
+  for (int d = t.ndim - 1; d >= 0; --d) {
+    t.stride[d] = stride;
+    stride *= t.shape[d];
+  }
+  return t;
+}
+
+// All lines at a time would want three numbers of memory for every element: as many as fit into kScratch.
+constexpr std::int64_t kScratch = std::int64_t{1} << 28;
+
+void run_on_device(const DistanceCall& c, const Target& target, const Workspace& workspace) {
+  const OnDevice on(c.op, *c.out);
+  const bool in_place = is_contiguous(*c.out) && c.out->element == Element::f64;
+  void* const kept = in_place      ? c.out->data
+                     : c.axes == 1 ? nullptr
+                                   : workspace(static_cast<std::size_t>(8 * size_of(*c.out)));
+  const TensorView squared = squares(*c.mask, kept);
+  std::int64_t scratch = 0;
+  const auto lines_of = [](const DistanceArgs& a) {
+    return std::min(a.lines, std::max<std::int64_t>(1, kScratch / distance_scratch_gpu(1, a.n)));
+  };
+  for (int k = 0; k < c.axes; ++k) {
+    const DistanceArgs a = axis_args(c, k, nullptr, nullptr);
+    scratch = std::max(scratch, distance_scratch_gpu(lines_of(a), a.n));
+  }
+  void* const memory = workspace(static_cast<std::size_t>(scratch));
+  for (int k = 0; k < c.axes; ++k) {
+    const TensorView* const operand[] = {k == 0 ? c.mask : &squared, k + 1 == c.axes ? c.out : &squared};
+    DistanceArgs a = axis_args(c, k, operand[0]->data, operand[1]->data);
+    Walk walk{};
+    if (!is_contiguous(*operand[0]) || !is_contiguous(*operand[1])) {
+      constexpr int number[] = {0, 1};
+      if (!walk_of(shared_layout(operand, 2, true), operand, 2, number, walk)) check::cuda_layout(c.op);
+      a.walk = &walk;
+    }
+    a.scratch = memory;
+    const std::int64_t all = a.lines, step = lines_of(a);
+    for (a.first = 0; a.first < all; a.first += step) {
+      a.lines = std::min(step, all - a.first);
+      check::device_status(c.op, kernel_of(c, target, a.root)(a));
+    }
+  }
+}
+
 }  // namespace
 
-void run(const DistanceCall& c) {
+void run(const DistanceCall& c, const Workspace& workspace) {
   const Target& target = target_for(c.mask->device);
   if (target.distance == nullptr) check::not_on_this_target(c.op, target.name);
   const std::int64_t size = size_of(*c.out);
   if (size == 0) return;
-  const auto& run = target.distance->entry[0].run;
+  if (c.mask->device == Device::cuda) {
+    run_on_device(c, target, workspace);
+    return;
+  }
 
   // Squared distances stay in float64: in `out` itself where it can hold them.
   const bool direct = is_contiguous(*c.out);
@@ -69,17 +143,9 @@ void run(const DistanceCall& c) {
   }
 
   for (int k = 0; k < c.axes; ++k) {
-    DistanceArgs a{};
-    a.n = c.mask->shape[c.axis[k]];
-    a.lines = size / a.n;
-    a.inner = 1;
-    for (int d = c.axis[k] + 1; d < c.mask->ndim; ++d) a.inner *= c.mask->shape[d];
-    a.mask = k == 0;
-    a.root = k + 1 == c.axes;
-    a.in = k > 0 ? squared : is_contiguous(*c.mask) ? c.mask->data : bytes.get();
-    a.out = a.root ? out : squared;
-    a.spacing = c.spacing[k];
-    along(a, run[static_cast<int>(a.root ? dtype_of(c.out->element) : Dtype::f64)]);
+    const bool root = k + 1 == c.axes;
+    const void* const in = k > 0 ? squared : is_contiguous(*c.mask) ? c.mask->data : bytes.get();
+    along(axis_args(c, k, in, root ? out : squared), kernel_of(c, target, root));
   }
   if (direct) return;
   each_range(*c.out, [&](const Layout& layout, std::int64_t first, std::int64_t n) {

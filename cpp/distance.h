@@ -1,6 +1,6 @@
 // Euclidean distance transforms: distances along each of several axes in turn, the other dimensions being a batch.
 #pragma once
-#include "tensor.h"
+#include "dispatch.h"
 
 namespace dlk {
 
@@ -12,6 +12,6 @@ struct DistanceCall {
   int axis[kMaxDims];        // ascending
   double spacing[kMaxDims];  // of each of them
 };
-void run(const DistanceCall& call);
+void run(const DistanceCall& call, const Workspace& workspace);
 
 }  // namespace dlk

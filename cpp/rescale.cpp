@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "check.h"
+#include "device.h"
 #include "dispatch.h"
 #include "parallel.h"
 #include "strided.h"
@@ -64,6 +65,34 @@ std::int64_t run_of(const Layout& layout) {
   return layout.shape[layout.ndim - 1];
 }
 
+using Kernel = int (*)(const RescaleArgs&);
+
+void run_on_device(const RescaleCall& c, Kernel kernel) {
+  const OnDevice on(c.op, *c.out);
+  const TensorView* const operand[] = {c.in, c.out, c.number[0], c.number[1], c.number[2]};
+  constexpr int number[] = {0, 1, 2, 3, 4};
+  Walk walk{};
+  if (!walk_of(shared_layout(operand, 5, true), operand, 5, number, walk)) check::cuda_layout(c.op);
+  RescaleArgs a{};
+  a.n = size_of(*c.out);
+  a.in = c.in->data;
+  a.out = c.out->data;
+  const double** const at[] = {&a.shift, &a.scale, &a.offset};
+  for (int j = 0; j < 3; ++j) {
+    const auto* const data = static_cast<const double*>(c.number[j]->data);
+    if (c.number[j]->device == Device::cpu) {  // a number of the caller's
+      a.same[j] = *data;
+    } else {
+      *at[j] = data;
+    }
+  }
+  a.low = c.low;
+  a.high = c.high;
+  a.walk = &walk;
+  a.queue = c.out->queue;
+  check::device_status(c.op, kernel(a));
+}
+
 }  // namespace
 
 void run(const RescaleCall& c) {
@@ -72,7 +101,11 @@ void run(const RescaleCall& c) {
   const std::int64_t size = size_of(*c.out);
   if (size == 0) return;
   const int type = c.in->element == Element::u8 ? kDtypes : static_cast<int>(dtype_of(c.in->element));
-  const auto kernel = target.rescale->entry[type].run[static_cast<int>(dtype_of(c.out->element))];
+  const Kernel kernel = target.rescale->entry[type].run[static_cast<int>(dtype_of(c.out->element))];
+  if (c.out->device == Device::cuda) {
+    run_on_device(c, kernel);
+    return;
+  }
   const TensorView* const operand[] = {c.out, c.in, c.number[0], c.number[1], c.number[2]};
   const Layout layout = shared_layout(operand, 5, true);
   const std::int64_t in_item = item_size(c.in->element), out_item = item_size(c.out->element);

@@ -178,12 +178,16 @@ struct DistanceArgs {
   void* out;  // squared distances in float64; root: their square roots
   double spacing;
   bool mask, root;
-  void* scratch;  // distance_scratch(lines, n) bytes
+  void* scratch;     // distance_scratch(lines, n) bytes, or distance_scratch_gpu(lines, n)
+  const Walk* walk;  // on a GPU, of all elements: of in as operand 0, out as operand 1; null: contiguous
   void* queue;
 };
 constexpr std::int64_t kNeighbors = 8;  // lines worked on at a time: one cache line of neighbors
 constexpr std::int64_t distance_scratch(std::int64_t lines, std::int64_t n) {
   return 8 * n * ((lines < kNeighbors ? lines : kNeighbors) + 3);
+}
+constexpr std::int64_t distance_scratch_gpu(std::int64_t lines, std::int64_t n) {  // all lines at a time
+  return 24 * n * lines;
 }
 
 // An affine map with numbers of its own for each column, which casts on the way: element i is in column c = (first + i) mod period, and
@@ -196,6 +200,10 @@ struct RescaleArgs {
   const double *shift, *scale, *offset;  // period + kAhead numbers: the first ones follow the last ones again
   double low, high;
   bool stream;  // as in MapArgs
+  // On a GPU instead of columns: where everything lies, in as operand 0, out 1, shift 2, scale 3, offset 4; where the pointer of one of the
+  // last three is null, it is the same number everywhere.
+  const Walk* walk;
+  double same[3];
   void* queue;
 };
 constexpr std::int64_t kAhead = 16;  // no target takes more elements at a time

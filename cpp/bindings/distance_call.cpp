@@ -5,6 +5,7 @@
 #include "../check.h"
 #include "../distance.h"
 #include "executors.h"
+#include "losses.h"
 
 namespace dlk {
 namespace {
@@ -39,7 +40,9 @@ struct DistanceExecutor : Executor {
       refuse_overlap(passed, mask, name, "out", "mask");
     }
     call.out = made ? &fresh.array.view : &passed.view;
-    run_released(size_of(mask.view), [&] { run(call); });
+    Scratch scratch(mask);
+    const Workspace workspace = scratch.workspace();
+    run_released(size_of(mask.view), [&] { run(call, workspace); });
     return made ? finished(fresh, mask.object) : py::reinterpret_borrow<py::object>(slot[out_slot]);
   }
 

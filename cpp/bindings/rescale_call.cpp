@@ -72,6 +72,7 @@ struct RescaleExecutor : Executor {
       single = value == nullptr ? 0.0 : real_argument(value, name, arg);
       t = x.view;
       t.data = &single;
+      t.device = Device::cpu;
       t.element = Element::f64;
       t.ndim = 0;
     } else {

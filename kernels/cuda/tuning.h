@@ -27,6 +27,9 @@ constexpr int kReduceBlocksPerSm = 16;
 // Class ids: 256 threads with 16 ids of 4 or 8 bytes in flight each, eight times on a multiprocessor: 128 KB or more.
 constexpr int kLabelBlocksPerSm = 8;
 
+// Distance transforms: a thread to a line, waiting for one access after the other: as many multiprocessors as there are lines for.
+constexpr int kDistanceThreads = 64;
+
 // Rows live in shared memory: short ones belong to a warp; longer ones to groups of 128 threads with a canonical block of 4,096 columns
 // (16 KB of float32) each. A row is resident (read once) while it has no more blocks than groups, over all thread blocks of a cluster.
 struct RowPolicy {
