@@ -100,6 +100,9 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801  the name that CuPy's arrays
         described = {"shape": self.shape, "strides": self.strides, "data": (pointer, False), "version": 3, "stream": 1}
         return {**described, "typestr": self._view.dtype.str}
 
+    def __dlpack__(self, **_: Any) -> Any:
+        raise BufferError("the library takes arrays of CuPy by their attributes")
+
     def get(self) -> np.ndarray:
         with self.memory.opened():
             return self._view.copy()
