@@ -34,21 +34,31 @@ if(NOT DLK_CUDA STREQUAL "OFF")
     unset(CMAKE_CUDA_ARCHITECTURES CACHE)
   endif()
   set(_user_archs "${CMAKE_CUDA_ARCHITECTURES}")
+  if("${_user_archs}" STREQUAL "")  # a GPU of this machine is the one that is meant
+    execute_process(COMMAND nvidia-smi -L RESULT_VARIABLE _no_gpu OUTPUT_QUIET ERROR_QUIET)
+    if(_no_gpu EQUAL 0)
+      set(_user_archs native)
+      set(CMAKE_CUDA_ARCHITECTURES native)
+    endif()
+  elseif("${_user_archs}" STREQUAL "release")
+    set(CMAKE_CUDA_ARCHITECTURES OFF)
+  endif()
   include(CheckLanguage)
   check_language(CUDA)  # compiles a program: a broken nvcc gives a CPU build
   if(CMAKE_CUDA_COMPILER)
     enable_language(CUDA)  # no find_package(CUDAToolkit): the wheels have no libcudart.so
     set(DLK_HAVE_CUDA ON)
-    if(_user_archs)
+    if(_user_archs AND NOT _user_archs STREQUAL "release")
       set(DLK_CUDA_ARCHS ${_user_archs})
       set(DLK_GENCODE)
     else()
-      # 80 serves 86 and 89, 100 serves 103, 120 serves 121. PTX at 90, not at the newest: it also serves what comes between.
+      # What wheels hold ("release"): 80 serves 86 and 89, 100 serves 103, 120 serves 121. A build from source leaves 100 and 120 to the
+      # driver, which compiles PTX at the first use: half the time of nvcc. PTX at 90, not at the newest: it also serves what comes between.
       # 90, 100 and 120 share one virtual architecture: no kernel here needs more than 90 has, and the front end, which is most of
-      # the compile time, runs twice instead of four times (rows.cu: 63 s instead of 217 s). CMake's list cannot say this.
+      # the compile time, runs twice instead of four times. CMake's list cannot say this.
       set(DLK_CUDA_ARCHS 80-real 90)
       set(_from_90 compute_90,sm_90)
-      if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
+      if(_user_archs AND CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
         list(APPEND DLK_CUDA_ARCHS 100-real 120-real)
         string(APPEND _from_90 ",sm_100,sm_120")
       endif()
