@@ -259,3 +259,27 @@ def test_the_emulated_host_cannot_read_device_memory(stand_in: emulated.Device, 
             os._exit(0)
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status)
+
+
+@pytest.mark.parametrize("shape", [(7,), (33, 40), (4, 9, 21)], ids=str)
+def test_distances(cp: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> None:
+    mask = rng.random(shape) < 0.9
+    for array in (cp.asarray(mask), LAYOUTS["every other"](cp, mask), LAYOUTS["backwards"](cp, mask.view(np.uint8))):
+        same_bits(dk.distance_transform_edt(array, 1.5), dk.distance_transform_edt(mask, 1.5), "all axes")
+        one = dk.distance_transform_edt(mask, axes=(-1,))
+        same_bits(dk.distance_transform_edt(array, axes=(-1,)), one, "the last axis")
+        out = cp.empty((*shape[:-1], 2 * shape[-1]), dtype=np.float32)[..., ::2]
+        dk.distance_transform_edt(array, out=out)
+        same_bits(out, dk.distance_transform_edt(mask, out=np.empty(shape, np.float32)), "a float32 view")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, *DTYPES.values()], ids=lambda d: np.dtype(d).name)
+def test_rescale(cp: Any, rng: np.random.Generator, dtype: Any) -> None:
+    x = (rng.random((6, 5, 36)) * 200).astype(dtype)
+    columns, channels = rng.standard_normal(36), rng.standard_normal((5, 1))
+    for name, to in DTYPES.items():
+        for numbers in ((127.5, 0.25, 1.0), (columns, 0.5, columns), (channels, columns, 2.0)):
+            want = dk.rescale(x, *numbers, low=-3, high=9, dtype=to)
+            there = [cp.asarray(a) if isinstance(a, np.ndarray) else a for a in numbers]
+            for array in (cp.asarray(x), LAYOUTS["every other"](cp, x)):
+                same_bits(dk.rescale(array, *there, low=-3, high=9, dtype=to), want, name)

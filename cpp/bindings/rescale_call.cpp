@@ -64,10 +64,10 @@ struct RescaleExecutor : Executor {
   void read_number(Array& a, double& single, PyObject* value, const char* arg, const Array& x) const {
     const char* name = op.c_str();
     TensorView& t = a.view;
-    const bool number =
-        value != nullptr &&
-        (PyFloat_Check(value) || PyLong_Check(value) ||
-         (PyObject_HasAttrString(value, "__float__") != 0 && PyObject_HasAttrString(value, "__dlpack__") == 0));
+    const bool number = value != nullptr && (PyFloat_Check(value) || PyLong_Check(value) ||
+                                             (PyObject_HasAttrString(value, "__float__") != 0 &&
+                                              PyObject_HasAttrString(value, "__dlpack__") == 0 &&
+                                              PyObject_HasAttrString(value, "__cuda_array_interface__") == 0));
     if (value == nullptr || number) {
       single = value == nullptr ? 0.0 : real_argument(value, name, arg);
       t = x.view;
