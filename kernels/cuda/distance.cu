@@ -50,7 +50,7 @@ struct device_stack {
 };
 
 template <class S>
-__global__ void __launch_bounds__(kDistanceThreads)
+__global__ void __launch_bounds__(kDistanceThreads, 8)
     distance_kernel(const DistanceArgs __grid_constant__ a, const Walk __grid_constant__ walk) {
   const std::int64_t l = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x, all = a.first + l;
   if (l >= a.lines) return;
