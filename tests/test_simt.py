@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -91,11 +92,7 @@ def test_a_mistake_that_cannot_be_survived_ends_the_program(programs: dict[str, 
 
 # Barriers that the row loops cannot do without: a part of the ops that misses it, the file, and lines that are there once.
 BARRIERS = {
-    "row begins, of a warp": (
-        "scores",
-        "row_teams.cuh",
-        "      __syncwarp();\n    } else {\n      cluster.meet();\n    }\n    return &place;",
-    ),
+    "row begins, of a warp": ("scores", "row_teams.cuh", "if (is_warp() && !c.sums_columns) {\n      __syncwarp();"),
     "row begins, of groups": ("scores", "row_teams.cuh", "      cluster.meet();\n    }\n    return &place;"),
     "maximum": ("scores", "row_teams.cuh", "    __syncthreads();\n    const V lowest"),
     "maximum of a cluster": ("scores", "row_teams.cuh", "    cluster.meet();\n    return warp_maximum"),
@@ -131,4 +128,5 @@ def test_a_barrier_taken_out_of_the_row_loops_is_missed(parts: dict[str, Path], 
     loop = f"rows_{part}"
     rows = compiled(tmp_path / f"kernels/cuda/{loop}.cu", tmp_path / "rows.o", *KERNEL)
     done = run(linked("bits_rows", {**parts, f"simt_{loop}": rows}, tmp_path / "bits_rows"), "races")
-    assert done.returncode == 1, done.stdout + done.stderr  # by a race, or by wrong bits before one is looked for
+    # By a race, by wrong bits before one is looked for, or by an offset that nobody has written yet.
+    assert done.returncode in (1, -signal.SIGSEGV), done.stdout + done.stderr
