@@ -96,7 +96,6 @@ BARRIERS = {
     "row begins, of groups": ("scores", "row_teams.cuh", "      cluster.meet();\n    }\n    return &place;"),
     "maximum": ("scores", "row_teams.cuh", "    __syncthreads();\n    const V lowest"),
     "maximum of a cluster": ("scores", "row_teams.cuh", "    cluster.meet();\n    return warp_maximum"),
-    "the label's element": ("scores", "rows.cuh", "team.meet_all();"),
     "loaded": ("norms", "rows.cuh", "            team.meet();\n          }"),
     "loaded again": ("norms", "rows.cuh", "if (pass != loading || i > 0 || part > 0) team.meet();"),
     "lanes": (
@@ -105,14 +104,6 @@ BARRIERS = {
         "    meet();\n#pragma unroll\n    for (int k = 0; k < Op::sums; ++k) {\n      S v",
     ),
     "lanes are read": ("norms", "row_teams.cuh", "meet();  // before the lanes"),
-    "inbox": ("norms", "row_teams.cuh", "      __syncthreads();\n    } else {\n      cluster.meet();\n    }\n#pragma"),
-    "total": ("norms", "row_teams.cuh", "    __syncthreads();\n    for (int k = 0; k < Op::sums"),
-    "outputs": ("norms", "rows.cuh", "        team.meet();\n        tile.store();"),
-    "columns": (
-        "norms",
-        "row_teams.cuh",
-        "      cluster.meet();\n    } else {\n      __syncthreads();\n    }\n    const int columns",
-    ),
 }
 
 

@@ -291,6 +291,13 @@ void races() {
   all({1025}, 20, 1);
   simt::device.shared_bytes = 64 * 1024;  // one group a thread block, or less than one
   all({5000}, 9, 1);
+  for (int i = 0; i < dlk::cpu::target.rows->size;
+       ++i) {  // the label's element is read before another thread block writes it
+    const bool labelled = (dlk::cpu::target.rows->entry[i].needs & dlk::class_ids) != 0;
+    for (unsigned variant : {1, 4, 7}) {
+      if (labelled) row_call(i, Dtype::f32, {2, 12000, 0, 0}, variant, Values::tame);
+    }
+  }
   all({33000}, 1, 1);    // more than the cluster holds
   simt::device.cc = 80;  // no clusters: the row is read again for each pass
   all({5000}, 17, 1);
