@@ -142,14 +142,23 @@ struct Chunk {
   std::int32_t group;  // which row of params applies
 };
 
+// What the start of a step found out: in memory of the target, where its kernels read it and the host does not.
+struct StepControl {
+  double norm;       // of all gradients together, before clipping; 0 if nothing asked for it
+  double factor;     // what gradients are multiplied by
+  double found_inf;  // 1: one of them is infinite or NaN, and this step is skipped
+  double updates;    // steps that were not skipped, this one included: random rounding counts by the ones before it
+};
+
 struct UpdateArgs {
   const Chunk* chunk;
   std::int64_t chunks;
-  const double* params;  // for each group: what its gradients are multiplied by, then the rule's numbers
-  bool zero_grads;       // gradients are 0 afterwards
+  const double* params;        // for each group: what its gradients are multiplied by, then the rule's numbers
+  const StepControl* control;  // null: params is the host's, and nothing is skipped. Else both are the target's
+  bool zero_grads;             // gradients are 0 afterwards
   Precision precision;
   Kept kept[kMaxStates];
-  std::uint64_t seed, offset;  // where rounding is random
+  std::uint64_t seed, offset;  // where rounding is random; offset: unless there is a control
   void* queue;
 };
 

@@ -1,153 +1,333 @@
-// Optimizer steps over chunks of many tensors. The chunks and the groups' hyper-parameters travel as kernel arguments, so a step needs
-// no memory of its own, no copy and no synchronization, and is captured in a CUDA graph as it is. A launch takes as many chunks as its
-// argument space holds; several thread blocks share a chunk where the chunks alone would not fill the device.
-// State is kept in the compute type, whatever the parameter is stored in.
+// Optimizer steps over many tensors, in place: each number is read once and written once, however it is stored.
+//
+// A launch takes as many tensors as its argument space holds (some hundreds), so a step needs no table in memory, no copy and no
+// synchronization, and is captured in a CUDA graph as it is. A block of 4,096 elements is the unit of work: of a thread block, a warp
+// taking 256 at a time; or of one warp, where the rule adds something up over the block in canonical order.
 #pragma once
-#include "device.cuh"
+#include "stored.cuh"
 
 DLK_BEGIN
 
 // CUDA 12.1 raised what a kernel may be given from 4 KB to 32 KB.
 constexpr int kArgumentBytes = CUDART_VERSION >= 12010 ? 32764 : 4096;
-constexpr int kGroupsPerLaunch = 16;
 
-template <class Op>
+// The tensors and the rows of numbers of a launch are words of 64 bits, tensors from the front on and rows from the back. A tensor is: where
+// its parameter, gradient and state lie; the scales and the master if the launch has any; the sums if the rule has any; elements before it,
+// and the row in the upper 24 bits; its length, and the units before it in the upper half.
 struct update_batch {
-  static constexpr int room = kArgumentBytes - 24 - kGroupsPerLaunch * (int(sizeof(Op)) + 8);
-  static constexpr int capacity = room / int(sizeof(Chunk));
-  Chunk chunk[capacity];  // chunk.group is an index into op
-  alignas(Op) unsigned char op[kGroupsPerLaunch * sizeof(Op)];
-  double factor[kGroupsPerLaunch];
-  int parts;  // thread blocks a chunk
+  static constexpr int room = (kArgumentBytes - 88) / 8;
+  const double* rows;  // null: they are here
+  const StepControl* control;
+  std::uint64_t seed, offset;
+  Dtype dtype;  // of parameter and gradient
+  Precision precision;
+  Kept kept[kMaxStates];
+  int tensors, stride;
   bool zero_grads;
+  std::uint64_t word[room];
 };
+static_assert(sizeof(update_batch) <= kArgumentBytes);
 
-template <class Op, class T>
-struct update_chunk {
-  using S = compute_t<T>;
-  static constexpr int P = kPacket<T>;
-  const Op& op;
-  const Chunk& c;
-  const S factor;  // of the gradient
-  const bool zero_grads;
+constexpr int kRowShift = 40;  // elements of a call < 2^40, rows < 2^24
 
-  DLK_DEVICE T* w() const { return static_cast<T*>(c.param); }
-  DLK_DEVICE T* g() const { return static_cast<T*>(c.grad); }
-  DLK_DEVICE S* state(int k) const { return static_cast<S*>(c.state[k]); }
+DLK_FN bool has_scales(const UpdateArgs& a) {
+  bool any = false;
+  for (int k = 0; k < kMaxStates; ++k) any = any || a.kept[k] >= Kept::bytes;
+  return any;
+}
 
-  DLK_DEVICE void whole(std::int64_t i) const {
-    packet<T, P> x = load_packet<P>(w() + i);
-    const packet<T, P> d = load_packet<P>(g() + i);
-    packet<S, P> s[Op::states + 1];
-    for (int k = 0; k < Op::states; ++k) s[k] = load_packet<P>(state(k) + i);
+struct update_tensor {
+  const std::uint64_t* word;
+  int states;
+  bool scales, master;
+
+  DLK_DEVICE void* at(int k) const { return reinterpret_cast<void*>(word[k]); }
+  DLK_DEVICE void* param() const { return at(0); }
+  DLK_DEVICE void* grad() const { return at(1); }
+  DLK_DEVICE void* state(int k) const { return at(2 + k); }
+  DLK_DEVICE float* scale(int k) const { return static_cast<float*>(at(2 + states + k)); }
+  DLK_DEVICE void* lower() const { return at(2 + states + (scales ? states : 0)); }
+  DLK_DEVICE double* sum(int j) const {
+    return static_cast<double*>(at(2 + states + (scales ? states : 0) + (master ? 1 : 0) + j));
+  }
+};
+DLK_FN int words_of(int states, int sums, bool scales, bool master) {
+  return 2 + states + (scales ? states : 0) + (master ? 1 : 0) + sums + 2;
+}
+
+// stored: with state that is not in the compute type, or a parameter that is no plain one nor a rounded copy.
+template <class Op, class S, bool stored>
+struct update_thread {
+  const update_batch& b;
+  const update_tensor t;
+  const Op op;
+  const S factor;
+  const std::uint64_t first, updates;  // elements of the call before the tensor; steps before this one
+
+  DLK_DEVICE random_stream random(int stream) const { return {b.seed, updates, stream}; }
+
+  DLK_DEVICE void read_weights(S (&w)[kEight], std::int64_t i, int n) const {
+    if (b.precision == Precision::master) return read_eight(w, t.lower(), wide_dtype<S>, i, n);
+    if constexpr (stored) {
+      if (b.precision == Precision::remainder) return read_joined(w, t.param(), t.lower(), i, n);
+    }
+    read_eight(w, t.param(), b.dtype, i, n);
+  }
+  DLK_DEVICE void write_weights(const S (&w)[kEight], std::int64_t i, int n) const {
+    if constexpr (stored) {
+      if (b.precision == Precision::remainder) return write_split(t.param(), t.lower(), i, w, n);
+      if (b.precision == Precision::stochastic)
+        return write_at_random(t.param(), i, w, n, random(0), first + std::uint64_t(i));
+    }
+    if (b.precision == Precision::master) write_eight(t.lower(), wide_dtype<S>, i, w, n);
+    write_eight(t.param(), b.dtype, i, w, n);
+  }
+
+  // Tensors of state one after the other through s[0]: one copy of the code for all.
+  DLK_DEVICE static void turn(S (&s)[Op::states + 1][kEight]) {
 #pragma unroll
-    for (int e = 0; e < P; ++e) {
-      S v = to_compute(x.v[e]), one[Op::states + 1];
-      for (int k = 0; k < Op::states; ++k) one[k] = s[k].v[e];
-      op(v, to_compute(d.v[e]) * factor, one);
-      x.v[e] = to_storage<T>(v);
-      for (int k = 0; k < Op::states; ++k) s[k].v[e] = one[k];
+    for (int e = 0; e < kEight; ++e) {
+      const S v = s[0][e];
+#pragma unroll
+      for (int k = 0; k + 1 < Op::states; ++k) s[k][e] = s[k + 1][e];
+      s[Op::states > 0 ? Op::states - 1 : 0][e] = v;
     }
-    store_packet(w() + i, x);
-    if (zero_grads) store_packet(g() + i, packet<T, P>{});
-    for (int k = 0; k < Op::states; ++k) store_packet(state(k) + i, s[k]);
   }
-  DLK_DEVICE void one(std::int64_t i) const {
-    S v = to_compute(w()[i]), s[Op::states + 1];
-    for (int k = 0; k < Op::states; ++k) s[k] = state(k)[i];
-    op(v, to_compute(g()[i]) * factor, s);
-    w()[i] = to_storage<T>(v);
-    if (zero_grads) g()[i] = T{};
-    for (int k = 0; k < Op::states; ++k) state(k)[i] = s[k];
+  DLK_DEVICE void read_state(S (&s)[Op::states + 1][kEight], std::int64_t i, int n) const {
+    if constexpr (!stored) {
+#pragma unroll
+      for (int k = 0; k < Op::states; ++k) read_eight(s[k], t.state(k), wide_dtype<S>, i, n);
+    } else {
+#pragma unroll 1
+      for (int k = 0; k < Op::states; ++k) {
+        const Kept kept = b.kept[k];
+        if (kept >= Kept::bytes) {
+          read_bytes(s[0], t.state(k), t.scale(k), kept == Kept::positive_bytes, i, n);
+        } else {
+          read_eight(s[0], t.state(k), kept == Kept::bf16 ? Dtype::bf16 : Dtype::f32, i, n);
+        }
+        turn(s);
+      }
+    }
   }
-  // elements before the first packet, or -1 if the arrays do not reach a 16-byte boundary together
-  DLK_DEVICE std::int64_t head() const {
-    const std::int64_t h = lead(w());
-    bool congruent = h <= c.n && aligned(w() + h) && aligned(g() + h);
-    for (int k = 0; k < Op::states; ++k) congruent = congruent && aligned(state(k) + h);
-    return congruent ? h : -1;
+  DLK_DEVICE void write_state(S (&s)[Op::states + 1][kEight], std::int64_t i, int n) const {
+    if constexpr (!stored) {
+#pragma unroll
+      for (int k = 0; k < Op::states; ++k) write_eight(t.state(k), wide_dtype<S>, i, s[k], n);
+    } else {
+#pragma unroll 1
+      for (int k = 0; k < Op::states; ++k) {
+        const Kept kept = b.kept[k];
+        const std::uint64_t index = first + std::uint64_t(i);
+        if (kept >= Kept::bytes) {
+          write_bytes(t.state(k), t.scale(k), kept == Kept::positive_bytes, i, s[0], n, random(1 + k), index);
+        } else if (kept == Kept::bf16) {
+          write_at_random(t.state(k), i, s[0], n, random(1 + k), index);
+        } else {
+          write_eight(t.state(k), Dtype::f32, i, s[0], n);
+        }
+        turn(s);
+      }
+    }
+  }
+
+  DLK_DEVICE void zero_gradient(std::int64_t i, int n) const {
+    const S zero[kEight] = {};
+    write_eight(t.grad(), b.dtype, i, zero, n);
+  }
+
+  // n of the thread's eight elements from i on; what is beyond them counts for nothing
+  DLK_DEVICE void eight(std::int64_t i, int n, S (&acc)[Op::sums + 1][kEight]) const {
+    S w[kEight], g[kEight], s[Op::states + 1][kEight];
+    read_weights(w, i, n);
+    read_eight(g, t.grad(), b.dtype, i, n);
+    read_state(s, i, n);
+#pragma unroll
+    for (int e = 0; e < kEight; ++e) {
+      S own[Op::states + 1], sum[Op::sums + 1];
+#pragma unroll
+      for (int k = 0; k < Op::states; ++k) own[k] = s[k][e];
+      if constexpr (Op::sums > 0) {
+        op(w[e], g[e] * factor, own, sum);
+#pragma unroll
+        for (int j = 0; j < Op::sums; ++j) acc[j][e] = acc[j][e] + (e < n ? sum[j] : S(-0.0));
+      } else {
+        op(w[e], g[e] * factor, own);
+      }
+#pragma unroll
+      for (int k = 0; k < Op::states; ++k) s[k][e] = own[k];
+    }
+    write_weights(w, i, n);
+    write_state(s, i, n);
+    if (b.zero_grads) zero_gradient(i, n);
   }
 };
 
-template <class Op, class T>
-__global__ void __launch_bounds__(kMapThreads) update_kernel(const update_batch<Op> __grid_constant__ b) {
-  const Chunk& c = b.chunk[blockIdx.x / b.parts];
-  const Op op = reinterpret_cast<const Op*>(b.op)[c.group];
-  const update_chunk<Op, T> u{op, c, compute_t<T>(b.factor[c.group]), b.zero_grads};
-  const std::int64_t me = std::int64_t(blockIdx.x % b.parts) * blockDim.x + threadIdx.x,
-                     all = std::int64_t(b.parts) * blockDim.x;
-  const std::int64_t lead = u.head(), head = lead < 0 ? 0 : lead, packets = lead < 0 ? 0 : (c.n - head) / u.P;
-#pragma unroll 1
-  for (std::int64_t i = me; i < packets; i += all) u.whole(head + i * u.P);
-  const std::int64_t skip = packets * u.P;
-#pragma unroll 1
-  for (std::int64_t i = me; i < c.n - skip; i += all) u.one(i < head ? i : i + skip);
-}
+DLK_DEVICE int clamped_count(std::int64_t left) { return left < 0 ? 0 : left < kEight ? int(left) : kEight; }
 
-// The slot of a group's hyper-parameters in the batch, or -1 when the batch has no room for another group.
-template <class Op>
-int slot_of(int group, const double* params, int* groups, int& used, update_batch<Op>& b) {
-  for (int s = 0; s < used; ++s) {
-    if (groups[s] == group) return s;
+template <class Op, class S, bool stored>
+__global__ void __launch_bounds__(kMapThreads, stored || sizeof(S) == 8 ? 1 : 2) update_kernel(const update_batch __grid_constant__ b) {
+  constexpr int warps = kMapThreads / kWarp, team = Op::sums > 0 ? 1 : warps;  // warps to a unit
+  const int warp = int(threadIdx.x) / kWarp;
+  const std::int64_t unit = std::int64_t(blockIdx.x) * (warps / team) + warp / team;
+  const auto units_before = [&](int tensor) { return std::int64_t(b.word[(tensor + 1) * b.stride - 1] >> 32); };
+  int tensor = 0;  // the last one that begins at this unit or before
+  for (int above = b.tensors; above - tensor > 1;) {
+    const int middle = (tensor + above) / 2;
+    (units_before(middle) <= unit ? tensor : above) = middle;
   }
-  if (used == kGroupsPerLaunch) return -1;
-  const double* const row = params + std::int64_t(group) * (1 + Op::count);
-  const Op op(row + 1);
-  b.factor[used] = row[0];
-  std::memcpy(b.op + used * sizeof(Op), &op, sizeof op);
-  groups[used] = group;
-  return used++;
+  const std::uint64_t* const word = b.word + tensor * b.stride;
+  const std::uint64_t place = word[b.stride - 2];
+  const std::int64_t n = std::int64_t(word[b.stride - 1] & 0xffffffffu), begin = (unit - units_before(tensor)) * kBlock;
+  if (begin >= n) return;  // the warps after the last unit
+  const double* const row =
+      (b.rows != nullptr ? b.rows : reinterpret_cast<const double*>(b.word)) + (place >> kRowShift) * (1 + Op::count);
+  bool scales = false;
+#pragma unroll
+  for (int k = 0; k < kMaxStates; ++k) scales = scales || b.kept[k] >= Kept::bytes;
+  const bool skipped = b.control != nullptr && b.control->found_inf != 0;
+  const update_thread<Op, S, stored> thread{
+      b,
+      {word, Op::states, scales, b.precision >= Precision::master},
+      Op(row + 1),
+      S(row[0]),
+      place & ((1ull << kRowShift) - 1),
+      b.control == nullptr ? b.offset : std::uint64_t(b.control->updates) - (skipped ? 0 : 1)};
+  S acc[Op::sums + 1][kEight];
+#pragma unroll
+  for (int j = 0; j < Op::sums; ++j) {
+#pragma unroll
+    for (int e = 0; e < kEight; ++e) acc[j][e] = S(-0.0);
+  }
+#pragma unroll 1
+  for (int group = warp % team; group < int(kBlock) / kLanes; group += team) {
+    const std::int64_t i = begin + group * kLanes + lane_id() * kEight;
+    if (begin + group * kLanes >= n) break;
+    const int count = clamped_count(n - i);
+    if (!skipped) {
+      thread.eight(i, count, acc);
+    } else if (b.zero_grads) {
+      thread.zero_gradient(i, count);
+    }
+  }
+  if constexpr (Op::sums > 0) {
+    if (skipped) return;
+#pragma unroll
+    for (int j = 0; j < Op::sums; ++j) {
+      const S total = fold<kEight>(acc[j]);
+      if (lane_id() == 0) thread.t.sum(j)[begin / kBlock] = double(total);
+    }
+  }
 }
 
-template <class Op, class T>
-int update(const UpdateArgs& a) {
-  const device d = current_device();
-  update_batch<Op> b;
-  b.zero_grads = a.zero_grads;
-  std::int64_t next = 0;
-  while (next < a.chunks) {
-    int groups[kGroupsPerLaunch], used = 0, count = 0;
-    std::int64_t longest = 0;
-    for (; next < a.chunks && count < b.capacity; ++next) {
-      const Chunk& c = a.chunk[next];
-      if (c.n == 0) continue;
-      const int slot = slot_of(c.group, a.params, groups, used, b);
-      if (slot < 0) break;
-      b.chunk[count] = c;
-      b.chunk[count++].group = slot;
-      if (c.n > longest) longest = c.n;
+// --- launches ----------------------------------------------------------------------------------------------------------------
+
+// Fills a launch; `width` numbers to a row.
+struct update_filler {
+  update_batch b;
+  const UpdateArgs& a;
+  int states, sums, width;
+  bool scales, master;
+  int rows = 0, last_group = -1;
+  std::int64_t units = 0;
+
+  update_filler(const UpdateArgs& args, Dtype dtype, int states_, int sums_, int width_)
+      : a(args),
+        states(states_),
+        sums(sums_),
+        width(width_),
+        scales(has_scales(args)),
+        master(args.precision >= Precision::master) {
+    b.rows = a.control == nullptr ? nullptr : a.params;
+    b.control = a.control;
+    b.seed = a.seed;
+    b.offset = a.offset;
+    b.dtype = dtype;
+    b.precision = a.precision;
+    for (int k = 0; k < kMaxStates; ++k) b.kept[k] = a.kept[k];
+    b.zero_grads = a.zero_grads;
+    b.stride = words_of(states, sums, scales, master);
+    begin();
+  }
+  void begin() {
+    b.tensors = rows = 0;
+    last_group = -1;
+    units = 0;
+  }
+  // where the numbers of a group are, in rows of the table or of the launch; -1: no room
+  std::int64_t row_of(int group) {
+    if (a.control != nullptr) return group;
+    if (group != last_group) {
+      const int words = (rows + 1) * width;
+      if (b.room / width * width - words < (b.tensors + 1) * b.stride) return -1;
+      std::memcpy(b.word + b.room / width * width - words, a.params + std::int64_t(group) * width,
+                  std::size_t(8 * width));
+      ++rows;
+      last_group = group;
     }
-    if (count == 0) break;
-    const std::int64_t wanted = ceil_div(ceil_div(longest, kPacket<T>), kMapThreads);
-    const std::int64_t most = ceil_div(std::int64_t(d.sms) * map_policy(d.cc).blocks_per_sm, count);
-    b.parts = int(at_most(wanted, most));
-    const int error = launch(update_kernel<Op, T>, std::int64_t(count) * b.parts, kMapThreads, {}, a.queue, b);
+    return b.room / width - rows;
+  }
+  bool take(const Chunk& c) {
+    if ((b.tensors + 1) * b.stride > b.room - (a.control == nullptr ? b.room % width + rows * width : 0)) return false;
+    const std::int64_t row = row_of(c.group);
+    if (row < 0) return false;
+    std::uint64_t* w = b.word + b.tensors * b.stride;
+    const auto put = [&](const void* p) { *w++ = reinterpret_cast<std::uint64_t>(p); };
+    put(c.param);
+    put(c.grad);
+    for (int k = 0; k < states; ++k) put(c.state[k]);
+    for (int k = 0; scales && k < states; ++k) put(c.scale[k]);
+    if (master) put(c.master);
+    for (int j = 0; j < sums; ++j) put(c.sum[j]);
+    *w++ = std::uint64_t(c.first) | std::uint64_t(row) << kRowShift;
+    *w = std::uint64_t(std::uint32_t(c.n)) | std::uint64_t(units) << 32;
+    units += ceil_div(c.n, kBlock);
+    ++b.tensors;
+    return true;
+  }
+};
+
+template <class Op, class S>
+int update_as(const UpdateArgs& a, Dtype dtype) {
+  auto* kernel = update_kernel<Op, S, false>;
+  if constexpr (sizeof(S) == 4) {
+    bool stored = a.precision == Precision::stochastic || a.precision == Precision::remainder;
+    for (int k = 0; k < Op::states; ++k) stored = stored || a.kept[k] != Kept::wide;
+    if (stored) kernel = update_kernel<Op, S, true>;
+  }
+  update_filler f(a, dtype, Op::states, Op::sums, 1 + Op::count);
+  constexpr int units_per_block = Op::sums > 0 ? kMapThreads / kWarp : 1;
+  for (std::int64_t next = 0; next < a.chunks;) {
+    f.begin();
+    for (; next < a.chunks; ++next) {
+      if (a.chunk[next].n > 0 && !f.take(a.chunk[next])) break;
+    }
+    if (f.b.tensors == 0) break;
+    const int error = launch(kernel, ceil_div(f.units, units_per_block), kMapThreads, {}, a.queue, f.b);
     if (error != 0) return error;
   }
   return 0;
 }
-
 template <class Op, class T>
-constexpr auto update_kernel_of() -> int (*)(const UpdateArgs&) {
-  if constexpr (Op::sums == 0) {
-    return update<Op, T>;
-  } else {
-    return nullptr;  // sums over tensors: not here yet
-  }
+int update(const UpdateArgs& a) {
+  return update_as<Op, compute_t<T>>(a, sizeof(T) == 8   ? Dtype::f64
+                                        : sizeof(T) == 4 ? Dtype::f32
+                                        : same<T, f16>::value ? Dtype::f16
+                                                              : Dtype::bf16);
 }
 
 template <class L>
 struct update_table;
 template <class... Op>
 struct update_table<list<Op...>> {
-  static constexpr Entry<UpdateArgs> rows[] = {{Op::name,
-                                                "",
-                                                Op::states,
-                                                Op::sums,
-                                                Op::count,
-                                                more_operands,
-                                                {update_kernel_of<Op, f32>(), update_kernel_of<Op, f64>(),
-                                                 update_kernel_of<Op, f16>(), update_kernel_of<Op, bf16>()}}...};
+  static constexpr Entry<UpdateArgs> rows[] = {
+      {Op::name,
+       "",
+       Op::states,
+       Op::sums,
+       Op::count,
+       more_operands,
+       {update<Op, f32>, update<Op, f64>, update<Op, f16>, update<Op, bf16>}}...};
 };
 
 DLK_END

@@ -1,15 +1,9 @@
-// The map and update families: emulated CUDA loops against the CPU target, for every op, pass, dtype, alignment and class of length.
+// The map family: emulated CUDA loops against the CPU target, for every op, pass, dtype, alignment and class of length.
 #include "compare.h"
 
 namespace {
 
-// CUDA does not have every rule yet: not those that need sums over tensors.
-bool on_both(int rule) { return dlk::simt::target.update->entry[rule].run[0] != nullptr; }
-
 const double params[] = {0.25, 0.5, 0.01, 0.9, 0.1, 0.7, 1.3, 0.3, 0.6, 1.1};
-// What gradients are multiplied by, then the rule's numbers (Adam's as the host makes them), for two groups
-const double update_params[] = {1,  0.01, 0.1, 0.001, 1e-5, 0.02, 3.0, 1e-8, 1e-3, 0.3,
-                                -1, 0,    0.2, 0.01,  1e-3, 0.05, 1.5, 1e-6, 0,    0.1};
 
 // offset: of every array. mixed: each array at another one, so that no packet fits. in_place: the outputs are the last inputs.
 void map_call(int index, Dtype d, std::int64_t n, int offset, bool mixed, bool in_place) {
@@ -98,79 +92,6 @@ void maps(const std::vector<std::int64_t>& lengths, int offsets, int few) {
   }
 }
 
-// Chunks of several tensors in one call; two hyper-parameter groups, taking turns.
-void update_call(int index, Dtype d, const std::vector<std::int64_t>& lengths, int offset, bool mixed, int groups) {
-  const dlk::Entry<dlk::UpdateArgs>& e = dlk::cpu::target.update->entry[index];
-  std::vector<std::vector<Twin>> tensor;
-  for (std::size_t c = 0; c < lengths.size(); ++c) {
-    std::vector<Twin> t;
-    for (int k = 0; k < 2 + e.ins; ++k) {
-      const Values v = k < 2 && c % 2 == 0 ? Values::wild : k == 3 ? Values::positive : Values::tame;
-      t.emplace_back(k < 2 ? d : compute_type(d), lengths[c], mixed ? (offset + k) % 17 : offset, v);
-    }
-    tensor.push_back(std::move(t));
-  }
-  std::vector<double> all;
-  for (int g = 0; g < groups; ++g) {
-    for (int p = 0; p <= e.params; ++p) all.push_back(update_params[(g % 2) * 10 + p] * (1 + g / 2));
-  }
-  for (Side s : {on_cpu, on_cuda}) {
-    std::vector<dlk::Chunk> chunks(lengths.size());
-    for (std::size_t c = 0; c < lengths.size(); ++c) {
-      chunks[c].param = tensor[c][0].at(s);
-      chunks[c].grad = tensor[c][1].at(s);
-      for (int k = 0; k < e.ins; ++k) chunks[c].state[k] = tensor[c][std::size_t(2 + k)].at(s);
-      chunks[c].n = std::int32_t(lengths[c]);
-      chunks[c].group = int(c) % groups;
-    }
-    dlk::UpdateArgs a{};
-    a.chunk = chunks.data();
-    a.chunks = std::int64_t(chunks.size());
-    a.params = all.data();
-    a.zero_grads = offset % 4 == 1;
-    const int error = target_of(s).update->entry[index].run[int(d)](a);
-    expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
-  }
-  const std::string call = std::string("update ") + e.name + " " + dtype_name[int(d)] +
-                           " chunks=" + std::to_string(lengths.size()) + " n=" + std::to_string(lengths[0]) +
-                           " offset=" + std::to_string(offset) + (mixed ? " mixed" : "");
-  for (std::vector<Twin>& t : tensor) {
-    for (std::size_t k = 0; k < t.size(); ++k)
-      expect_same(t[k], call, k == 0 ? "parameter" : k == 1 ? "gradient" : "state");
-  }
-  expect_no_reports(call);
-}
-
-void updates(const std::vector<std::int64_t>& lengths, int offsets, int few) {
-  Turns turns;
-  for (int i = 0; i < dlk::cpu::target.update->size; ++i) {
-    if (!on_both(i)) continue;
-    for (Dtype d : all_dtypes) {
-      for (std::int64_t n : lengths) {
-        for (int offset : turns(offsets, few)) {
-          if ((n + offset) % 3 != 0) {
-            update_call(i, d, {n, 7, 0, n / 2 + 1}, offset, false, 2);
-          } else {
-            update_call(i, d, {n}, offset, true, 1);
-          }
-        }
-      }
-    }
-  }
-}
-
-// More chunks than one launch takes, and more groups.
-void updates_of_many() {
-  Turns dtypes;
-  for (int i = 0; i < dlk::cpu::target.update->size; ++i) {
-    if (!on_both(i)) continue;
-    for (int d : dtypes(4, 1)) {
-      update_call(i, all_dtypes[d], std::vector<std::int64_t>(1500, 5), 0, false, 3);
-      update_call(i, all_dtypes[d], std::vector<std::int64_t>(200, 40), 1, false, 50);
-    }
-  }
-}
-
 std::vector<std::int64_t> lengths_to(std::int64_t most, std::vector<std::int64_t> more) {
   for (std::int64_t n = most; n >= 0; --n) more.insert(more.begin(), n);
   return more;
@@ -186,14 +107,8 @@ int main(int argc, char**) {
   map_walks(5, 7, 3);
   map_walks(40, 16, 3);
   map_walks(9, 1000, 1);
-  updates(lengths_to(70, {255, 256, 257, 258}), 17, 3);
-  updates({4095, 4096, 4097, 10000}, 3, 1);
-  updates({100003}, 1, 1);
-  updates_of_many();
   simt::device.watch = simt::device.backwards = true;
   maps({0, 1, 33, 258, 4097}, 1, 1);
   map_walks(11, 24, 2);
-  updates({1, 33, 258, 4097}, 2, 1);
-  updates_of_many();
   return finish("bits_elementwise");
 }

@@ -30,8 +30,8 @@ inline Dtype compute_type(Dtype d) { return d == Dtype::f64 ? Dtype::f64 : Dtype
 inline const dlk::Target& target_of(Side s) { return s == on_cpu ? dlk::cpu::target : dlk::simt::target; }
 
 // Where test values come from: `wild` has NaN, infinities, subnormals and any bits, `tame` is finite and of moderate size, `masked` is tame
-// with -inf here and there, `positive` is for second moments.
-enum class Values { wild, tame, masked, positive };
+// with -inf here and there, `positive` is for second moments, `raw` is any bits, compared as bits: bytes and halves of numbers.
+enum class Values { wild, tame, masked, positive, raw };
 const unsigned char* values(Dtype d, Values v, std::int64_t n);
 
 // An array of n elements that exists twice, with the same content, the same alignment and a margin on both sides.
@@ -51,6 +51,7 @@ class Twin {
 
  private:
   Dtype type_;
+  bool exact_;
   std::int64_t n_;
   std::vector<unsigned char> memory_[2];
   unsigned char* data_[2];

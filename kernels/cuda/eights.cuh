@@ -1,0 +1,121 @@
+// Eight neighboring elements in the registers of a thread, whatever they are stored as: 256 to a warp, which is what shares a scale where
+// state is kept in bytes, and the lanes of a canonical sum. The storage type is a value and no template argument: a branch that all threads
+// take alike costs nothing beside memory, and a rule is compiled for float32 and float64 only.
+//
+// What is not eight whole elements on a 16-byte boundary goes one by one through a rotation, so that no register is indexed by a variable.
+#pragma once
+#include "canonical.cuh"
+
+DLK_BEGIN
+
+constexpr int kEight = 8;
+static_assert(kEight * kWarp == kLanes && kLanes == kScaled);
+
+DLK_FN int bytes_of(Dtype d) { return d == Dtype::f64 ? 8 : d == Dtype::f32 ? 4 : 2; }
+
+template <class T>
+DLK_DEVICE void rotate(T (&x)[kEight], T last) {
+#pragma unroll
+  for (int e = 0; e + 1 < kEight; ++e) x[e] = x[e + 1];
+  x[kEight - 1] = last;
+}
+
+DLK_DEVICE const char* at_element(const void* p, Dtype d, std::int64_t i) {
+  return static_cast<const char*>(p) + i * bytes_of(d);
+}
+DLK_DEVICE char* at_element(void* p, Dtype d, std::int64_t i) { return static_cast<char*>(p) + i * bytes_of(d); }
+
+template <class T, class S>
+DLK_DEVICE void read_packet(S (&x)[kEight], const void* p) {
+  const packet<T, kEight> raw = load_packet<kEight>(static_cast<const T*>(p));
+#pragma unroll
+  for (int e = 0; e < kEight; ++e) x[e] = to_compute(raw.v[e]);
+}
+template <class T, class S>
+DLK_DEVICE void write_packet(void* p, const S (&x)[kEight]) {
+  packet<T, kEight> raw;
+#pragma unroll
+  for (int e = 0; e < kEight; ++e) raw.v[e] = to_storage<T>(x[e]);
+  store_packet(static_cast<T*>(p), raw);
+}
+
+DLK_DEVICE float read_one(const void* p, Dtype d, float) {
+  if (d == Dtype::f32) return *static_cast<const f32*>(p);
+  return d == Dtype::f16 ? to_compute(*static_cast<const f16*>(p)) : to_compute(*static_cast<const bf16*>(p));
+}
+DLK_DEVICE double read_one(const void* p, Dtype, double) { return *static_cast<const double*>(p); }
+DLK_DEVICE void write_one(void* p, Dtype d, float v) {
+  if (d == Dtype::f32) {
+    *static_cast<f32*>(p) = v;
+  } else if (d == Dtype::f16) {
+    *static_cast<f16*>(p) = to_storage<f16>(v);
+  } else {
+    *static_cast<bf16*>(p) = to_storage<bf16>(v);
+  }
+}
+DLK_DEVICE void write_one(void* p, Dtype, double v) { *static_cast<double*>(p) = v; }
+
+// Elements [begin, end) of eight that lie at p, the others 0.
+template <class S>
+DLK_DEVICE void read_some(S (&x)[kEight], const char* p, Dtype d, int begin, int end) {
+#pragma unroll 1
+  for (int e = 0; e < kEight; ++e, p += bytes_of(d)) rotate(x, e >= begin && e < end ? read_one(p, d, S(0)) : S(0));
+}
+template <class S>
+DLK_DEVICE void write_some(char* p, Dtype d, const S (&values)[kEight], int n) {
+  S x[kEight];
+#pragma unroll
+  for (int e = 0; e < kEight; ++e) x[e] = values[e];
+#pragma unroll 1
+  for (int e = 0; e < n; ++e, p += bytes_of(d)) {
+    write_one(p, d, x[0]);
+    rotate(x, x[0]);
+  }
+}
+
+// The first n of eight, n <= 8.
+DLK_DEVICE void read_eight(float (&x)[kEight], const void* from, Dtype d, std::int64_t i, int n) {
+  const char* const p = at_element(from, d, i);
+  if (n < kEight || !aligned(p)) {
+    read_some(x, p, d, 0, n);
+  } else if (d == Dtype::f32) {
+    read_packet<f32>(x, p);
+  } else if (d == Dtype::f16) {
+    read_packet<f16>(x, p);
+  } else {
+    read_packet<bf16>(x, p);
+  }
+}
+DLK_DEVICE void read_eight(double (&x)[kEight], const void* from, Dtype, std::int64_t i, int n) {
+  const char* const p = at_element(from, Dtype::f64, i);
+  if (n < kEight || !aligned(p)) {
+    read_some(x, p, Dtype::f64, 0, n);
+  } else {
+    read_packet<f64>(x, p);
+  }
+}
+DLK_DEVICE void write_eight(void* to, Dtype d, std::int64_t i, const float (&x)[kEight], int n) {
+  char* const p = at_element(to, d, i);
+  if (n < kEight || !aligned(p)) {
+    write_some(p, d, x, n);
+  } else if (d == Dtype::f32) {
+    write_packet<f32>(p, x);
+  } else if (d == Dtype::f16) {
+    write_packet<f16>(p, x);
+  } else {
+    write_packet<bf16>(p, x);
+  }
+}
+DLK_DEVICE void write_eight(void* to, Dtype, std::int64_t i, const double (&x)[kEight], int n) {
+  char* const p = at_element(to, Dtype::f64, i);
+  if (n < kEight || !aligned(p)) {
+    write_some(p, Dtype::f64, x, n);
+  } else {
+    write_packet<f64>(p, x);
+  }
+}
+
+template <class S>
+constexpr Dtype wide_dtype = sizeof(S) == 8 ? Dtype::f64 : Dtype::f32;
+
+DLK_END
