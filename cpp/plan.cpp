@@ -12,9 +12,10 @@
 namespace dlk {
 namespace {
 
-constexpr std::int64_t kChunk = 16384;       // elements: 64 KB a stream in float32
-constexpr std::int64_t kGrain = 4;           // chunks claimed at once
-constexpr std::int64_t kMagnitudeGrain = 8;  // blocks
+constexpr std::int64_t kChunk = 16384;                               // elements: 64 KB a stream in float32
+constexpr std::int64_t kLongest = (std::int64_t{1} << 31) - kBlock;  // a GPU takes a tensor whole
+constexpr std::int64_t kGrain = 4;                                   // chunks claimed at once
+constexpr std::int64_t kMagnitudeGrain = 8;                          // blocks
 static_assert(kChunk % kBlock == 0 && kChunk % kScaled == 0);
 
 std::int64_t bytes_of(Dtype d) { return d == Dtype::f64 ? 8 : d == Dtype::f32 ? 4 : 2; }
@@ -27,7 +28,7 @@ std::int64_t state_bytes(Kept kept, Dtype dtype) {
   return kept == Kept::bf16 ? 2 : 1;
 }
 
-Chunk piece_of(const UpdateTensor& t, const UpdateCall& c, int states, std::int64_t first) {
+Chunk piece_of(const UpdateTensor& t, const UpdateCall& c, int states, std::int64_t first, std::int64_t most) {
   Chunk chunk{};
   chunk.param = ahead(t.param, first * bytes_of(c.dtype));
   chunk.grad = ahead(t.grad, first * bytes_of(c.dtype));
@@ -38,7 +39,7 @@ Chunk piece_of(const UpdateTensor& t, const UpdateCall& c, int states, std::int6
   const std::int64_t master = c.precision == Precision::remainder ? 2 : c.dtype == Dtype::f64 ? 8 : 4;
   chunk.master = ahead(t.master, first * master);
   chunk.first = t.first + first;
-  chunk.n = static_cast<std::int32_t>(std::min(kChunk, t.n - first));
+  chunk.n = static_cast<std::int32_t>(std::min(most, t.n - first));
   chunk.group = t.group;
   return chunk;
 }
@@ -110,11 +111,8 @@ void run_update(const UpdateCall& c, const std::vector<UpdateTensor>& tensors, d
   const Target& target = target_for(c.device);
   const Entry<UpdateArgs>& entry = target.update->entry[c.index];
   const auto kernel = entry.run[static_cast<int>(c.dtype)];
-  bool stored_plainly = c.precision == Precision::plain;
-  for (int k = 0; k < entry.ins; ++k) stored_plainly = stored_plainly && c.kept[k] == Kept::wide;
-  if (kernel == nullptr || (c.device == Device::cuda && !stored_plainly)) {
-    check::not_on_this_target(entry.name, target.name);
-  }
+  if (c.device == Device::cuda && sums != nullptr) check::not_on_this_target(entry.name, target.name);
+  const std::int64_t most = c.device == Device::cuda ? kLongest : kChunk;
   std::vector<Chunk> chunks;
   std::vector<double> partial;
   if (sums != nullptr) {
@@ -124,8 +122,8 @@ void run_update(const UpdateCall& c, const std::vector<UpdateTensor>& tensors, d
   }
   double* at = partial.data();
   for (const UpdateTensor& t : tensors) {
-    for (std::int64_t first = 0; first < t.n; first += kChunk) {
-      chunks.push_back(piece_of(t, c, entry.ins, first));
+    for (std::int64_t first = 0; first < t.n; first += most) {
+      chunks.push_back(piece_of(t, c, entry.ins, first, most));
       for (int j = 0; sums != nullptr && j < entry.outs; ++j) {
         chunks.back().sum[j] = at + j * blocks_of(t.n) + first / kBlock;
       }

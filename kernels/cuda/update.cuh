@@ -166,7 +166,8 @@ struct update_thread {
 DLK_DEVICE int clamped_count(std::int64_t left) { return left < 0 ? 0 : left < kEight ? int(left) : kEight; }
 
 template <class Op, class S, bool stored>
-__global__ void __launch_bounds__(kMapThreads, stored || sizeof(S) == 8 ? 1 : 2) update_kernel(const update_batch __grid_constant__ b) {
+__global__ void __launch_bounds__(kMapThreads, stored || sizeof(S) == 8 ? 1 : 2)
+    update_kernel(const update_batch __grid_constant__ b) {
   constexpr int warps = kMapThreads / kWarp, team = Op::sums > 0 ? 1 : warps;  // warps to a unit
   const int warp = int(threadIdx.x) / kWarp;
   const std::int64_t unit = std::int64_t(blockIdx.x) * (warps / team) + warp / team;
@@ -310,8 +311,8 @@ int update_as(const UpdateArgs& a, Dtype dtype) {
 }
 template <class Op, class T>
 int update(const UpdateArgs& a) {
-  return update_as<Op, compute_t<T>>(a, sizeof(T) == 8   ? Dtype::f64
-                                        : sizeof(T) == 4 ? Dtype::f32
+  return update_as<Op, compute_t<T>>(a, sizeof(T) == 8        ? Dtype::f64
+                                        : sizeof(T) == 4      ? Dtype::f32
                                         : same<T, f16>::value ? Dtype::f16
                                                               : Dtype::bf16);
 }
