@@ -73,7 +73,7 @@ double combined(const char* how, std::vector<double>& partial, std::size_t first
   return most;
 }
 
-// Pieces of blocks; `join`: a tensor goes on where the one before it ended.
+// `join`: a tensor goes on where the one before it ended; else it begins a block.
 std::vector<double> partial_magnitudes(const char* how, Dtype dtype, Device device,
                                        const std::vector<PlainTensor>& tensors, bool join) {
   const Target& target = target_for(device);
@@ -82,25 +82,27 @@ std::vector<double> partial_magnitudes(const char* how, Dtype dtype, Device devi
   for (int i = 0; i < target.magnitude->size; ++i) {
     if (std::strcmp(target.magnitude->entry[i].name, how) == 0) entry = &target.magnitude->entry[i];
   }
-  std::vector<Piece> piece;
-  std::vector<std::int64_t> begin;
-  std::int64_t at = 0;  // in the block
+  std::vector<Run> run;
+  std::int64_t end = 0;
   for (const PlainTensor& t : tensors) {
-    if (!join) at = 0;
-    for (std::int64_t i = 0, n; i < t.n; i += n) {
-      if (at == 0) begin.push_back(static_cast<std::int64_t>(piece.size()));
-      n = std::min(kBlock - at, t.n - i);
-      piece.push_back({static_cast<const char*>(t.x) + i * bytes_of(dtype), static_cast<std::int32_t>(n),
-                       static_cast<std::int32_t>(at % kLanes)});
-      at = (at + n) % kBlock;
-    }
+    if (!join) end = blocks_of(end) * kBlock;
+    if (t.n > 0) run.push_back({t.x, end, t.n});
+    end += t.n;
   }
-  const auto blocks = static_cast<std::int64_t>(begin.size());
-  begin.push_back(static_cast<std::int64_t>(piece.size()));
+  const std::int64_t blocks = blocks_of(end);
   std::vector<double> partial(static_cast<std::size_t>(blocks));
   const auto kernel = entry->run[static_cast<int>(dtype)];
   parallel_for(blocks, kMagnitudeGrain, [&](std::int64_t first, std::int64_t last) {
-    kernel(MagnitudeArgs{piece.data(), begin.data() + first, last - first, partial.data() + first, nullptr});
+    MagnitudeArgs a{};
+    // the first run that reaches into these blocks
+    const auto from =
+        std::partition_point(run.begin(), run.end(), [&](const Run& r) { return r.begin + r.n <= first * kBlock; });
+    a.run = run.data() + (from - run.begin());
+    a.runs = run.end() - from;
+    a.first = first;
+    a.blocks = last - first;
+    a.partial = partial.data() + first;
+    kernel(a);
   });
   return partial;
 }

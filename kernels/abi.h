@@ -162,18 +162,61 @@ struct UpdateArgs {
   void* queue;
 };
 
-// The size of a whole list of tensors, in canonical order over their concatenation: block b is made of the pieces
-// [begin[b], begin[b + 1]), and partial[b] is their sum of squares or of magnitudes, or the largest magnitude, in float64.
-struct Piece {
+// --- the start of a step: how large the gradients are, and the numbers of the rules ------------------------------------------------
+
+// The size of a whole list of tensors, in canonical order over their concatenation: block b of it is the elements [b, b + 1) kBlock, and
+// partial is its sum of squares or of magnitudes, or the largest magnitude, in float64.
+struct Run {
   const void* x;
-  std::int32_t n;
-  std::int32_t lane;  // of the block, at which it goes on
+  std::int64_t begin, n;  // place in the concatenation, ascending; what lies between runs counts as 0
 };
+struct StepArgs;
 struct MagnitudeArgs {
-  const Piece* piece;
-  const std::int64_t* begin;
-  std::int64_t blocks;
-  double* partial;
+  const Run* run;
+  std::int64_t runs;
+  std::int64_t first, blocks;  // blocks [first, first + blocks)
+  double* partial;             // of block `first` on; on a GPU, with room for magnitude_room(blocks) numbers
+  // A GPU finishes within the same launch: what the partial results are together, and then the start of a step.
+  double* total;
+  unsigned* arrived;     // 0 before and afterwards
+  const StepArgs* then;  // may be null
+  void* queue;
+};
+constexpr std::int64_t magnitude_room(std::int64_t blocks) { return blocks + (blocks + kBlock - 1) / kBlock; }
+
+constexpr int kMaxOptions = 8;
+constexpr int kMaxCarried = 2;
+constexpr int kRowNumbers = 10;  // what gradients are multiplied by, and a rule's numbers
+
+// What a group of parameters, which have been stepped together so far, has to remember.
+struct StepRecord {
+  double step;                  // steps done
+  double carried[kMaxCarried];  // a rule's own numbers
+};
+// A row of numbers to be made for a step.
+struct StepRow {
+  double option[kMaxOptions];  // of the rule, the learning rate first
+  const void* rate;            // the learning rate, where it lies on the target; null: option[0]
+  Dtype rate_dtype;
+  int rule;  // of StepTable
+  int slot;  // of record and numbers
+  bool maximize;
+};
+struct StepArgs {
+  const StepRow* row;
+  std::int64_t rows;
+  StepRecord* record;
+  double* numbers;  // kRowNumbers for each slot
+  StepControl* control;
+  bool goes_on;           // the step has begun, and control is known: these are more rows of it
+  bool checks;            // are the gradients finite, and how large are they together?
+  const double* squares;  // of all parts of them
+  int parts;
+  double scale;          // which they are divided by
+  const void* scale_at;  // the same, where it lies on the target; null: scale
+  Dtype scale_dtype;
+  double max_norm;  // infinite: none
+  double* report;   // out: norm, found_inf; may be null
   void* queue;
 };
 
@@ -242,6 +285,17 @@ struct Table {
   int size;
 };
 
+// What depends on the step count, of each rule.
+struct StepRule {
+  const char* name;
+  int options, carried, numbers;
+};
+struct StepTable {
+  const StepRule* rule;
+  int size;
+  int (*run)(const StepArgs&);
+};
+
 // What the host asks of a target whose memory is not its own. What returns int returns the device's error code, 0 for none.
 struct DeviceCalls {
   int (*use)(int device, int* before);                          // makes it the current one
@@ -265,6 +319,7 @@ struct Target {
   const Table<MagnitudeArgs>* magnitude;  // null: this target has none
   const Table<RescaleArgs>* rescale;      // entries for f32, f64, f16, bf16 and uint8; null: this target has none
   const DeviceCalls* device;              // null: the host's own memory
+  const StepTable* step;
 };
 
 }  // namespace dlk

@@ -21,6 +21,7 @@ Tree = dict[str, str]
 ROOMS = (  # the first pattern that matches decides
     ("Waist", "kernels/abi.h"),
     ("Waist", "kernels/dtype.h"),
+    ("Waist", "kernels/step.h"),
     ("Device", "kernels/cuda/device.cu"),
     ("Device", "kernels/cuda/probe.cu"),
     ("Device", "kernels/cuda/failure.h"),

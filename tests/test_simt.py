@@ -31,7 +31,7 @@ from simt_build import (
     objects,
 )
 
-BITS = ("bits_update", "bits_elementwise", "bits_rows", "bits_reduce", "bits_lines")
+BITS = ("bits_elementwise", "bits_update", "bits_step", "bits_rows", "bits_reduce", "bits_lines")
 SECONDS = 900  # a run takes 5 to 30, some minutes in full; only a hang takes longer
 
 pytestmark = pytest.mark.skipif(

@@ -42,13 +42,16 @@ struct magnitude_loop {
       }
     }
   }
-  DLK_FN double block(const Piece* piece, std::int64_t pieces) {
+  // the elements [begin, begin + kBlock) of the concatenation; `run` is the first one that reaches beyond its beginning
+  DLK_FN double block(const Run* run, const Run* end, std::int64_t begin) {
     for (double& s : lane_sum) s = 0;
-    for (std::int64_t k = 0; k < pieces; ++k) {
-      const T* const x = static_cast<const T*>(piece[k].x);
-      int at = piece[k].lane;
-      for (int i = 0, n; i < piece[k].n; i += n, at = 0) {
-        n = piece[k].n - i < kLanes - at ? piece[k].n - i : kLanes - at;
+    for (; run != end && run->begin < begin + kBlock; ++run) {
+      const std::int64_t from = run->begin > begin ? run->begin : begin;
+      const std::int64_t to = run->begin + run->n < begin + kBlock ? run->begin + run->n : begin + kBlock;
+      const T* const x = static_cast<const T*>(run->x) + (from - run->begin);
+      int at = int(from % kLanes);
+      for (int i = 0, n, all = int(to - from); i < all; i += n, at = 0) {
+        n = all - i < kLanes - at ? all - i : kLanes - at;
         add(x + i, at, n);
       }
     }
@@ -65,8 +68,11 @@ struct magnitude_loop {
 template <magnitude how, class T>
 int magnitudes(const MagnitudeArgs& a) {
   magnitude_loop<how, T> loop;
+  const Run *run = a.run, *const end = a.run + a.runs;
   for (std::int64_t b = 0; b < a.blocks; ++b) {
-    a.partial[b] = loop.block(a.piece + a.begin[b], a.begin[b + 1] - a.begin[b]);
+    const std::int64_t begin = (a.first + b) * kBlock;
+    while (run != end && run->begin + run->n <= begin) ++run;
+    a.partial[b] = loop.block(run, end, begin);
   }
   return 0;
 }

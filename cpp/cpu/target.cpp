@@ -11,12 +11,14 @@ extern const Table<RowArgs> rows_entries;
 extern const Table<ReduceArgs> reduce_entries;
 extern const Table<LabelArgs> label_entries;
 extern const Table<UpdateArgs> update_entries;
+extern const StepTable step_entries;
 extern const Table<DistanceArgs> distance_entries;
 extern const Table<MagnitudeArgs> magnitude_entries;
 extern const Table<RescaleArgs> rescale_entries;
 
 extern const Target target;
-const Target target = {DLK_TEXT(DLK_TARGET), &map_entries,      &rows_entries,      &reduce_entries,  &label_entries,
-                       &update_entries,      &distance_entries, &magnitude_entries, &rescale_entries, nullptr};
+const Target target = {DLK_TEXT(DLK_TARGET), &map_entries,    &rows_entries,     &reduce_entries,
+                       &label_entries,       &update_entries, &distance_entries, &magnitude_entries,
+                       &rescale_entries,     nullptr,         &step_entries};
 }  // namespace DLK_TARGET
 }  // namespace dlk

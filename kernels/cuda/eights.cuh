@@ -115,6 +115,11 @@ DLK_DEVICE void write_eight(void* to, Dtype, std::int64_t i, const double (&x)[k
   }
 }
 
+template <class T>
+constexpr Dtype dtype_of = sizeof(T) == 8        ? Dtype::f64
+                           : sizeof(T) == 4      ? Dtype::f32
+                           : same<T, f16>::value ? Dtype::f16
+                                                 : Dtype::bf16;
 template <class S>
 constexpr Dtype wide_dtype = sizeof(S) == 8 ? Dtype::f64 : Dtype::f32;
 

@@ -16,7 +16,7 @@ constexpr int kArgumentBytes = CUDART_VERSION >= 12010 ? 32764 : 4096;
 // and the row in the upper 24 bits; its length, and the units before it in the upper half.
 struct update_batch {
   static constexpr int room = (kArgumentBytes - 88) / 8;
-  const double* rows;  // null: they are here
+  const double* rows;  // kRowNumbers each; null: they are here, without gaps
   const StepControl* control;
   std::uint64_t seed, offset;
   Dtype dtype;  // of parameter and gradient
@@ -168,6 +168,7 @@ DLK_DEVICE int clamped_count(std::int64_t left) { return left < 0 ? 0 : left < k
 template <class Op, class S, bool stored>
 __global__ void __launch_bounds__(kMapThreads, stored || sizeof(S) == 8 ? 1 : 2)
     update_kernel(const update_batch __grid_constant__ b) {
+  static_assert(1 + Op::count <= kRowNumbers);
   constexpr int warps = kMapThreads / kWarp, team = Op::sums > 0 ? 1 : warps;  // warps to a unit
   const int warp = int(threadIdx.x) / kWarp;
   const std::int64_t unit = std::int64_t(blockIdx.x) * (warps / team) + warp / team;
@@ -181,8 +182,8 @@ __global__ void __launch_bounds__(kMapThreads, stored || sizeof(S) == 8 ? 1 : 2)
   const std::uint64_t place = word[b.stride - 2];
   const std::int64_t n = std::int64_t(word[b.stride - 1] & 0xffffffffu), begin = (unit - units_before(tensor)) * kBlock;
   if (begin >= n) return;  // the warps after the last unit
-  const double* const row =
-      (b.rows != nullptr ? b.rows : reinterpret_cast<const double*>(b.word)) + (place >> kRowShift) * (1 + Op::count);
+  const double* const row = (b.rows != nullptr ? b.rows : reinterpret_cast<const double*>(b.word)) +
+                            (place >> kRowShift) * (b.rows != nullptr ? kRowNumbers : 1 + Op::count);
   bool scales = false;
 #pragma unroll
   for (int k = 0; k < kMaxStates; ++k) scales = scales || b.kept[k] >= Kept::bytes;
@@ -311,10 +312,7 @@ int update_as(const UpdateArgs& a, Dtype dtype) {
 }
 template <class Op, class T>
 int update(const UpdateArgs& a) {
-  return update_as<Op, compute_t<T>>(a, sizeof(T) == 8        ? Dtype::f64
-                                        : sizeof(T) == 4      ? Dtype::f32
-                                        : same<T, f16>::value ? Dtype::f16
-                                                              : Dtype::bf16);
+  return update_as<Op, compute_t<T>>(a, dtype_of<T>);
 }
 
 template <class L>

@@ -46,6 +46,8 @@ void cluster_barrier();
 unsigned cluster_rank();
 unsigned cluster_size();
 void* in_peer(const void* mine, unsigned rank);
+void fence();
+unsigned add(unsigned* p, unsigned v);
 }  // namespace simt
 
 // The built-in variables; grids and blocks have one dimension here.
@@ -79,6 +81,9 @@ inline void __cluster_barrier_wait() { simt::cluster_barrier(); }
 inline unsigned __clusterRelativeBlockRank() { return simt::cluster_rank(); }
 inline unsigned __clusterSizeInBlocks() { return simt::cluster_size(); }
 inline void* __cluster_map_shared_rank(const void* p, unsigned rank) { return simt::in_peer(p, rank); }
+
+inline void __threadfence() { simt::fence(); }
+inline unsigned atomicAdd(unsigned* p, unsigned v) { return simt::add(p, v); }
 
 // --- what the host sees ------------------------------------------------------------------------------------------------------
 

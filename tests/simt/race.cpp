@@ -3,11 +3,13 @@
 // functions below, which know what a barrier of a GPU orders:
 //
 //   two accesses to a byte, one of them a write, are ordered if they are of one thread; or of one block with a __syncthreads between
-//   them, of one warp with a __syncwarp, of one cluster with a cluster barrier; or of different launches. Otherwise they race.
+//   them, of one warp with a __syncwarp, of one cluster with a cluster barrier; of blocks that met at a counter (the one wrote, fenced and
+//   added to it before the other one did); or of different launches. Otherwise they race.
 //
 // Shuffles order nothing in memory, as in CUDA's memory model.
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -40,7 +42,33 @@ Page& page_of(std::uintptr_t address) {  // called by the one block that holds t
   return *found;
 }
 
+// How thread blocks met at a counter in the launch that runs: who has released what it knew by then (a fence, then an atomic), and who has
+// looked at the counter afterwards. Blocks run one after the other, so what comes later has seen all that came before.
+struct Meeting {
+  std::uint32_t launch = 0;
+  std::map<std::pair<std::uint32_t, std::uint16_t>, Where> fence;
+  std::map<std::uint32_t, std::pair<Where, int>> released, acquired;
+  int turn = 0;
+};
+Meeting meeting;
+Meeting& meeting_of(const Where& now) {
+  if (meeting.launch != now.launch) meeting = Meeting{now.launch, {}, {}, {}, 0};
+  return meeting;
+}
+
 bool same_thread(const Where& a, const Where& b) { return a.block == b.block && a.thread == b.thread; }
+// Is this before or at the meeting, in the eyes of the thread that met?
+bool within(const Where& earlier, const Where& later) {
+  return same_thread(earlier, later) || earlier.block_clock != later.block_clock;
+}
+bool met(const Where& before, const Where& now) {
+  Meeting& m = meeting_of(now);
+  const auto gave = m.released.find(before.block), took = m.acquired.find(now.block);
+  if (gave == m.released.end() || took == m.acquired.end()) return false;
+  if (gave->second.second > took->second.second) return false;
+  return before.block_clock <= gave->second.first.block_clock && within(before, gave->second.first) &&
+         took->second.first.block_clock <= now.block_clock && within(took->second.first, now);
+}
 bool ordered(const Where& before, const Where& now, bool shared) {
   if (shared && before.cluster != now.cluster) return true;  // the same place, but another block's memory
   if (before.launch != now.launch || same_thread(before, now)) return true;
@@ -48,6 +76,7 @@ bool ordered(const Where& before, const Where& now, bool shared) {
     if (before.block_clock != now.block_clock) return true;
     return before.thread / 32 == now.thread / 32 && before.warp_clock != now.warp_clock;
   }
+  if (!shared && met(before, now)) return true;
   return before.cluster == now.cluster && before.cluster_clock != now.cluster_clock;
 }
 
@@ -94,6 +123,23 @@ void aligned(void* p, std::size_t size) {
 }
 
 }  // namespace
+
+namespace simt {
+void note_fence() {
+  if (!device.watch) return;
+  const Where now = here();
+  meeting_of(now).fence[{now.block, now.thread}] = now;
+}
+void note_atomic() {
+  if (!device.watch) return;
+  const Where now = here();
+  Meeting& m = meeting_of(now);
+  ++m.turn;
+  m.acquired[now.block] = {now, m.turn};
+  const auto fenced = m.fence.find({now.block, now.thread});
+  if (fenced != m.fence.end()) m.released[now.block] = {fenced->second, m.turn};
+}
+}  // namespace simt
 
 extern "C" {
 void __tsan_init() {}

@@ -401,6 +401,14 @@ void* in_peer(const void* mine, unsigned rank) {
   return b.cluster->shared[rank] + (p - b.shared.base);
 }
 
+void fence() { note_fence(); }
+unsigned add(unsigned* p, unsigned v) {
+  note_atomic();
+  const unsigned before = *p;
+  *p = before + v;
+  return before;
+}
+
 cudaError_t run_grid(const cudaLaunchConfig_t& config, void (*call)(const void*), const void* what) {
   Grid grid{config.gridDim.x, config.blockDim.x, config.dynamicSmemBytes, call, what, ++launches};
   Cluster cluster;

@@ -41,6 +41,9 @@ struct Where {
   std::uint32_t block_clock, warp_clock, cluster_clock;
   std::uint16_t thread;
 };
+// Thread blocks meet at a counter: what was written before the fence of one is known to those that add to the counter after it.
+void note_fence();
+void note_atomic();
 bool running();  // is a device thread running in this operating-system thread?
 Where here();
 bool is_stack(const void* p);
