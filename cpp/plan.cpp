@@ -77,7 +77,7 @@ double combined(const char* how, std::vector<double>& partial, std::size_t first
 std::vector<double> partial_magnitudes(const char* how, Dtype dtype, Device device,
                                        const std::vector<PlainTensor>& tensors, bool join) {
   const Target& target = target_for(device);
-  if (target.magnitude == nullptr) check::not_on_this_target("gradient norm", target.name);
+  if (target.magnitude == nullptr || device == Device::cuda) check::not_on_this_target("gradient norm", target.name);
   const Entry<MagnitudeArgs>* entry = nullptr;
   for (int i = 0; i < target.magnitude->size; ++i) {
     if (std::strcmp(target.magnitude->entry[i].name, how) == 0) entry = &target.magnitude->entry[i];

@@ -77,6 +77,22 @@ __global__ void peers(bool correct) {
   out[blockIdx.x * 64 + threadIdx.x] = s[threadIdx.x];
 }
 
+// The block that comes last reads what all have written; the counter is one of the launch.
+unsigned arrived = 0;
+__device__ void last_of_two(bool waits, bool fences) {
+  __shared__ bool last;
+  out[128 + blockIdx.x * 64 + threadIdx.x] = 1;
+  if (waits) __syncthreads();
+  if (threadIdx.x == 0) {
+    if (fences) __threadfence();
+    last = atomicAdd(&arrived, 1u) % 2 == 1;
+  }
+  __syncthreads();
+  if (last) out[threadIdx.x] = out[128 + threadIdx.x] + out[192 + threadIdx.x];
+}
+__global__ void counted_without_fence(bool correct) { last_of_two(true, correct); }
+__global__ void counted_before_all_wrote(bool correct) { last_of_two(correct, true); }
+
 __global__ void deadlock(bool correct) {
   if (correct || threadIdx.x % 2 == 0) __syncthreads();
   __shfl_xor_sync(0xffffffffu, 1, 1);
@@ -96,6 +112,8 @@ const Plant plants[] = {
     {"uninitialized", uninitialized, 2, 64, 1, "uninitialized"},
     {"beyond_dynamic_shared", beyond_dynamic_shared, 1, 64, 1, "beyond"},
     {"peers", peers, 4, 64, 2, "race"},
+    {"counted_without_fence", counted_without_fence, 2, 64, 1, "race"},
+    {"counted_before_all_wrote", counted_before_all_wrote, 2, 64, 1, "race"},
 };
 
 bool mentions(const std::vector<std::string>& lines, const char* words) {
