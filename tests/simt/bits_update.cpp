@@ -72,9 +72,13 @@ void update_call(int index, Dtype d, const std::vector<std::int64_t>& lengths, i
     for (int j = 0; j < e.outs; ++j) t.array.emplace_back(Dtype::f64, blocks, 0, Values::tame);
     tensors.push_back(std::move(t));
   }
-  std::vector<double> rows;
+  std::vector<double> rows[2];  // the device's have a fixed width
   for (int g = 0; g < groups; ++g) {
-    for (int p = 0; p <= e.params; ++p) rows.push_back(numbers[(g % 2) * 10 + p] * (1 + g / 2));
+    for (int p = 0; p < dlk::kRowNumbers; ++p) {
+      const double number = numbers[(g % 2) * 10 + p] * (1 + g / 2);
+      if (p <= e.params) rows[0].push_back(number);
+      rows[1].push_back(number);
+    }
   }
   const bool zero_grads = (offset + turn) % 4 == 1;
   constexpr std::uint64_t updates = 77;
@@ -103,7 +107,7 @@ void update_call(int index, Dtype d, const std::vector<std::int64_t>& lengths, i
     dlk::UpdateArgs a{};
     a.chunk = chunks.data();
     a.chunks = std::int64_t(chunks.size());
-    a.params = rows.data();
+    a.params = rows[s.on_device && side == on_cuda ? 1 : 0].data();
     a.zero_grads = zero_grads;
     a.precision = s.precision;
     std::copy(s.kept, s.kept + dlk::kMaxStates, a.kept);
