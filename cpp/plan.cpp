@@ -73,25 +73,15 @@ double combined(const char* how, std::vector<double>& partial, std::size_t first
   return most;
 }
 
-// `join`: a tensor goes on where the one before it ended; else it begins a block.
+// Results of blocks, in their order.
 std::vector<double> partial_magnitudes(const char* how, Dtype dtype, Device device,
                                        const std::vector<PlainTensor>& tensors, bool join) {
   const Target& target = target_for(device);
-  if (target.magnitude == nullptr || device == Device::cuda) check::not_on_this_target("gradient norm", target.name);
-  const Entry<MagnitudeArgs>* entry = nullptr;
-  for (int i = 0; i < target.magnitude->size; ++i) {
-    if (std::strcmp(target.magnitude->entry[i].name, how) == 0) entry = &target.magnitude->entry[i];
-  }
-  std::vector<Run> run;
-  std::int64_t end = 0;
-  for (const PlainTensor& t : tensors) {
-    if (!join) end = blocks_of(end) * kBlock;
-    if (t.n > 0) run.push_back({t.x, end, t.n});
-    end += t.n;
-  }
-  const std::int64_t blocks = blocks_of(end);
+  if (device == Device::cuda) check::not_on_this_target("gradient norm", target.name);
+  std::int64_t blocks = 0;
+  const std::vector<Run> run = runs_of(tensors, join, blocks);
   std::vector<double> partial(static_cast<std::size_t>(blocks));
-  const auto kernel = entry->run[static_cast<int>(dtype)];
+  const auto kernel = magnitude_entry(target, how).run[static_cast<int>(dtype)];
   parallel_for(blocks, kMagnitudeGrain, [&](std::int64_t first, std::int64_t last) {
     MagnitudeArgs a{};
     // the first run that reaches into these blocks
@@ -108,6 +98,26 @@ std::vector<double> partial_magnitudes(const char* how, Dtype dtype, Device devi
 }
 
 }  // namespace
+
+std::vector<Run> runs_of(const std::vector<PlainTensor>& tensors, bool join, std::int64_t& blocks) {
+  std::vector<Run> run;
+  run.reserve(tensors.size());
+  std::int64_t end = 0;
+  for (const PlainTensor& t : tensors) {
+    if (!join) end = blocks_of(end) * kBlock;
+    if (t.n > 0) run.push_back({t.x, end, t.n});
+    end += t.n;
+  }
+  blocks = blocks_of(end);
+  return run;
+}
+
+const Entry<MagnitudeArgs>& magnitude_entry(const Target& target, const char* how) {
+  if (target.magnitude == nullptr) check::not_on_this_target("gradient norm", target.name);
+  int i = 0;
+  while (std::strcmp(target.magnitude->entry[i].name, how) != 0) ++i;
+  return target.magnitude->entry[i];
+}
 
 void run_update(const UpdateCall& c, const std::vector<UpdateTensor>& tensors, double* sums) {
   const Target& target = target_for(c.device);
@@ -134,6 +144,7 @@ void run_update(const UpdateCall& c, const std::vector<UpdateTensor>& tensors, d
   }
   UpdateArgs a{};
   a.params = c.params;
+  a.control = c.control;
   a.zero_grads = c.zero_grads;
   a.precision = c.precision;
   for (int k = 0; k < kMaxStates; ++k) a.kept[k] = c.kept[k];
@@ -178,6 +189,27 @@ std::vector<double> magnitude_of_each(const char* how, Dtype dtype, Device devic
     first += blocks;
   }
   return all;
+}
+
+std::int64_t magnitude_on_device_room(const std::vector<PlainTensor>& tensors) {
+  std::int64_t blocks = 0;
+  runs_of(tensors, true, blocks);
+  return magnitude_room(blocks) + 2;  // the counter, the result
+}
+
+void magnitude_on_device(const char* how, Dtype dtype, const std::vector<PlainTensor>& tensors, double* scratch,
+                         void* queue) {
+  MagnitudeArgs a{};
+  const std::vector<Run> run = runs_of(tensors, true, a.blocks);
+  if (a.blocks == 0) return;
+  a.run = run.data();
+  a.runs = static_cast<std::int64_t>(run.size());
+  a.partial = scratch;
+  a.arrived = reinterpret_cast<unsigned*>(scratch + magnitude_room(a.blocks));
+  a.total = scratch + magnitude_room(a.blocks) + 1;
+  a.queue = queue;
+  const Entry<MagnitudeArgs>& entry = magnitude_entry(target_for(Device::cuda), how);
+  check::device_status(entry.name, entry.run[static_cast<int>(dtype)](a));
 }
 
 std::pair<int, int> find_overlap(std::vector<MemoryRange>& ranges) {

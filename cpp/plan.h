@@ -25,6 +25,7 @@ struct UpdateCall {
   Device device;
   void* queue;
   const double* params;  // for each group: what its gradients are multiplied by, then the rule's numbers
+  const StepControl* control = nullptr;  // of a GPU, where params then lie: UpdateArgs
   bool zero_grads;
   Precision precision;
   Kept kept[kMaxStates];
@@ -40,9 +41,17 @@ struct PlainTensor {
   const void* x;
   std::int64_t n;
 };
+// Where tensors lie in their concatenation, and how many blocks that is; without `join` each of them begins a block.
+std::vector<Run> runs_of(const std::vector<PlainTensor>& tensors, bool join, std::int64_t& blocks);
+const Entry<MagnitudeArgs>& magnitude_entry(const Target& target, const char* how);
 double magnitude(const char* how, Dtype dtype, Device device, const std::vector<PlainTensor>& tensors);
 std::vector<double> magnitude_of_each(const char* how, Dtype dtype, Device device,
                                       const std::vector<PlainTensor>& tensors);
+
+// The same on a GPU: queued. scratch is memory of the device for magnitude_on_device_room(tensors) numbers, all 0; the last one is the result.
+std::int64_t magnitude_on_device_room(const std::vector<PlainTensor>& tensors);
+void magnitude_on_device(const char* how, Dtype dtype, const std::vector<PlainTensor>& tensors, double* scratch,
+                         void* queue);
 
 // A piece of memory that a step writes, and whose it is.
 struct MemoryRange {

@@ -1,12 +1,9 @@
-// The optimizer engine: holds the parameters and their state, takes the gradients of each step, and runs one multi-tensor update.
-// Everything is checked before anything is written, so a refused step changes no byte.
+#include "engine.h"
+
 #include <algorithm>
-#include <memory>
 
 #include "../check.h"
-#include "../plan.h"
 #include "../target.h"
-#include "executors.h"
 
 namespace dlk {
 namespace {
@@ -39,327 +36,255 @@ int owner_of(const std::vector<MemoryRange>& sorted, Extent e) {
   return meets ? (after - 1)->owner : -1;
 }
 
-class Engine {
- public:
-  // All parameters have one dtype and live on one device; states[k][i] belongs to params[i], and so do scales[k][i] where a state is kept in
-  // bytes and masters[i] where the precision has them.
-  Engine(std::string name, const std::string& rule, const py::list& params, const std::vector<py::list>& states,
-         const std::vector<std::string>& kept, const std::vector<py::list>& scales, const std::string& precision,
-         const py::list& masters, const std::vector<std::int64_t>& first)
-      : name_(std::move(name)) {
-    call_.index = find_update(rule);
-    if (call_.index < 0) throw py::value_error("no update rule " + rule);
-    const Entry<UpdateArgs>& entry = cpu_target().update->entry[call_.index];
-    columns_ = 1 + static_cast<std::size_t>(entry.params);
-    sums_ = static_cast<std::size_t>(entry.outs);
-    if (states.size() != static_cast<std::size_t>(entry.ins) || kept.size() != states.size())
-      throw py::value_error(rule + " wants " + std::to_string(entry.ins) + " state lists");
-    call_.precision = precision_of(precision);
-    for (std::size_t k = 0; k < kept.size(); ++k) call_.kept[k] = kept_of(kept[k]);
-    for (std::size_t i = 0; i < params.size(); ++i) {
-      const Array& p = hold(params[i], item("params", i));
-      check::floating(name_.c_str(), item("params", i).c_str(), p.view);
-      if (i > 0) {
-        check::same_element(name_.c_str(), item("params", i).c_str(), p.view, "params[0]", parameter().element);
-        check::same_device(name_.c_str(), item("params", i).c_str(), p.view, "params[0]", parameter());
-      }
-      UpdateTensor t{};
-      t.param = p.view.data;
-      t.n = size_of(p.view);
-      t.first = first[i];
-      const std::size_t at = held_.size() - 1;
-      for (std::size_t k = 0; k < states.size(); ++k) {
-        const std::string state = "state " + std::to_string(k) + " of " + item("params", i);
-        t.state[k] = beside(states[k][i], state, at, element_of(call_.kept[k], parameter().element));
-        if (call_.kept[k] < Kept::bytes) continue;
-        const Array& s = hold(scales[k][i], "scale of " + state);
-        check::same_element(name_.c_str(), what_.back().c_str(), s.view, "a scale", Element::f32);
-        if (size_of(s.view) != (t.n + kScaled - 1) / kScaled)
-          check::fail_value(name_ + ": " + what_.back() + " must have one number for each 256 elements.");
-        t.scale[k] = static_cast<float*>(s.view.data);
-      }
-      if (call_.precision == Precision::master) {
-        t.master = beside(masters[i], "master of " + item("params", i), at, compute_element(parameter().element));
-      } else if (call_.precision == Precision::remainder) {
-        const Array& m = hold(masters[i], "remainder of " + item("params", i));
-        check::same_element(name_.c_str(), what_.back().c_str(), m.view, "a remainder", Element::u8);
-        if (size_of(m.view) != 2 * t.n)
-          check::fail_value(name_ + ": " + what_.back() + " must have two bytes for each element.");
-        t.master = m.view.data;
-      }
-      param_at_.push_back(at);
-      grad_name_.push_back(item("grads", i));
-      tensors_.push_back(t);
-    }
-    if (tensors_.empty()) throw py::value_error(name_ + ": no parameters");
-    call_.dtype = dtype_of(parameter().element);
-    call_.device = parameter().device;
-    note_written();
-  }
+// Is this an array whose memory cannot be replaced while it lives? CuPy's are; NumPy's may be resized, PyTorch's swapped.
+bool stays(const Array& a, PyObject* array) {
+  if (a.view.device != Device::cuda) return false;
+  const py::handle type = reinterpret_cast<PyObject*>(Py_TYPE(array));
+  return type.attr("__name__").cast<std::string>() == "ndarray" &&
+         type.attr("__module__").cast<std::string>() == "cupy";
+}
 
-  // The same across engines: a parameter may be given only once, whatever its dtype or rule.
-  static void refuse_shared_memory(const std::vector<Engine*>& engines) {
-    std::vector<MemoryRange> all;
-    std::vector<std::pair<const Engine*, int>> who;
-    for (const Engine* e : engines) {
-      for (const MemoryRange& r : e->written_) {
-        all.push_back({r.first, r.last, static_cast<int>(who.size())});
-        who.emplace_back(e, r.owner);
-      }
-    }
-    const auto [a, b] = find_overlap(all);
-    if (a < 0) return;
-    const auto& [first, i] = who[static_cast<std::size_t>(a)];
-    const auto& [second, j] = who[static_cast<std::size_t>(b)];
-    refuse(*first, i, *second, j);
-  }
-
-  // Checks the gradients of a step (None: that parameter is left alone), and that they may be written where they are to become 0; and
-  // across engines: no gradient is a parameter or state of another one, nor, if it is written, another gradient.
-  static void check_all(const std::vector<Engine*>& engines, const std::vector<py::list>& grads, bool zero_grads) {
-    std::vector<std::vector<std::unique_ptr<Array>>> lent;
-    for (std::size_t e = 0; e < engines.size(); ++e) lent.push_back(engines[e]->read_gradients(grads[e], zero_grads));
-    if (engines.size() == 1) return;
-    std::vector<MemoryRange> written, read;
-    std::vector<std::pair<const Engine*, std::string>> who, whose;
-    for (std::size_t e = 0; e < engines.size(); ++e) {
-      for (const MemoryRange& r : engines[e]->written_) {
-        written.push_back({r.first, r.last, static_cast<int>(who.size())});
-        who.emplace_back(engines[e], engines[e]->what_[static_cast<std::size_t>(r.owner)]);
-      }
-      for (std::size_t i = 0; i < lent[e].size(); ++i) {
-        if (lent[e][i] == nullptr) continue;
-        const Extent x = extent_of(lent[e][i]->view);
-        if (x.first == x.last) continue;
-        read.push_back({x.first, x.last, static_cast<int>(whose.size())});
-        whose.emplace_back(engines[e], "a gradient of " + engines[e]->what_[engines[e]->param_at_[i]]);
-      }
-    }
-    std::sort(written.begin(), written.end(),
-              [](const MemoryRange& a, const MemoryRange& b) { return a.first < b.first; });
-    for (const MemoryRange& r : read) {
-      const int owner = owner_of(written, {r.first, r.last});
-      if (owner < 0) continue;
-      const auto& [engine, name] = whose[static_cast<std::size_t>(r.owner)];
-      check::fail_value(engine->name_ + ": " + name + " shares memory with " +
-                        who[static_cast<std::size_t>(owner)].second + ". A gradient must be an array of its own.");
-    }
-    if (!zero_grads) return;
-    const auto [a, b] = find_overlap(read);
-    if (a < 0) return;
-    check::fail_value(engines[0]->name_ + ": " + whose[static_cast<std::size_t>(a)].second + " and " +
-                      whose[static_cast<std::size_t>(b)].second +
-                      " share memory, so zero_grads would change one while the other is read. Set zero_grads=False.");
-  }
-
-  // The sum of squares, or what `how` says, of all gradients together.
-  double magnitude(const std::string& how, const py::list& grads) {
-    const std::vector<std::unique_ptr<Array>> lent = read_gradients(grads, false);
-    std::vector<PlainTensor> list;
-    std::int64_t elements = 0;
-    for (const auto& g : lent) {
-      if (g == nullptr) continue;
-      list.push_back({g->view.data, size_of(g->view)});
-      elements += list.back().n;
-    }
-    double result = 0;
-    run_released(elements, [&] { result = dlk::magnitude(how.c_str(), call_.dtype, call_.device, list); });
-    return result;
-  }
-  // The sums of squares of each parameter's value and of each gradient: (params, grads); 0 where there is no gradient.
-  std::pair<std::vector<double>, std::vector<double>> squares_of_each(const py::list& grads) {
-    const std::vector<std::unique_ptr<Array>> lent = read_gradients(grads, false);
-    std::vector<PlainTensor> values, gradients;
-    std::int64_t elements = 0;
-    const bool master = call_.precision == Precision::master;
-    for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      values.push_back({master ? tensors_[i].master : tensors_[i].param, lent[i] == nullptr ? 0 : tensors_[i].n});
-      gradients.push_back({lent[i] == nullptr ? nullptr : lent[i]->view.data, values.back().n});
-      elements += 2 * values.back().n;
-    }
-    std::pair<std::vector<double>, std::vector<double>> result;
-    const Dtype wide = dtype_of(compute_element(parameter().element));
-    run_released(elements, [&] {
-      result.first = magnitude_of_each("squares", master ? wide : call_.dtype, call_.device, values);
-      result.second = magnitude_of_each("squares", call_.dtype, call_.device, gradients);
-    });
-    return result;
-  }
-
-  // row[i]: which row of `values` (rows x columns) applies to parameter i. Checks again what check() did, then writes. Returns the rule's sums
-  // of each parameter, 0 where there is no gradient.
-  std::vector<double> step(const py::list& grads, const std::vector<int>& row, const std::vector<double>& values,
-                           bool zero_grads, std::uint64_t seed, std::uint64_t offset) {
-    const int rows = row.empty() ? 0 : *std::max_element(row.begin(), row.end()) + 1;
-    if (row.size() != tensors_.size() || values.size() != static_cast<std::size_t>(rows) * columns_) {
-      throw py::value_error("step: wrong number of rows or values");
-    }
-    const std::vector<std::unique_ptr<Array>> lent = read_gradients(grads, zero_grads);
-    std::vector<UpdateTensor> active;
-    std::vector<std::size_t> which;
-    std::int64_t elements = 0;
-    UpdateCall call = call_;
-    for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      if (lent[i] == nullptr) continue;
-      if (row[i] < 0) throw py::index_error("step: row");
-      UpdateTensor t = tensors_[i];
-      t.grad = lent[i]->view.data;
-      t.group = row[i];
-      call.queue = lent[i]->view.queue;
-      elements += t.n;
-      active.push_back(t);
-      which.push_back(i);
-    }
-    std::vector<double> found(active.size() * sums_), sums(tensors_.size() * sums_);
-    if (active.empty()) return sums;
-    call.params = values.data();
-    call.zero_grads = zero_grads;
-    call.seed = seed;
-    call.offset = offset;
-    run_released(elements, [&] { run_update(call, active, sums_ > 0 ? found.data() : nullptr); });
-    for (std::size_t a = 0; a < which.size(); ++a) {
-      for (std::size_t j = 0; j < sums_; ++j) sums[which[a] * sums_ + j] = found[a * sums_ + j];
-    }
-    return sums;
-  }
-
- private:
-  const TensorView& parameter() const { return held_[0]->view; }
-
-  const Array& hold(const py::object& object, const std::string& what) {
-    auto a = std::make_unique<Array>();
-    read_array(*a, object.ptr(), name_.c_str(), what.c_str());
-    check::writable(name_.c_str(), what.c_str(), a->view);
-    if (a->view.element != Element::other && !is_contiguous(a->view))  // of another dtype: refused as such
-      check::fail_value(name_ + ": " + what +
-                        " must be contiguous. Pass numpy.ascontiguousarray of it, and use that array from then on.");
-    owners_.push_back(object);
-    held_.push_back(std::move(a));
-    what_.push_back(what);
-    return *held_.back();
-  }
-
-  // An array of the parameter's shape and device.
-  void* beside(const py::object& object, const std::string& what, std::size_t param, Element wanted) {
-    const Array& a = hold(object, what);
-    const std::string& of = what_[param];
-    check::same_element(name_.c_str(), what.c_str(), a.view, "its parameter", wanted);
-    check::same_shape(name_.c_str(), what.c_str(), a.view, of.c_str(), held_[param]->view);
-    check::same_device(name_.c_str(), what.c_str(), a.view, of.c_str(), held_[param]->view);
-    return a.view.data;
-  }
-
-  // One for each parameter, null for None.
-  std::vector<std::unique_ptr<Array>> read_gradients(const py::list& grads, bool written) {
-    follow();
-    if (grads.size() != tensors_.size()) {
-      check::fail_value(name_ + ": wanted " + std::to_string(tensors_.size()) +
-                        " gradients, one per parameter (None to skip it), got " + std::to_string(grads.size()) + ".");
-    }
-    std::vector<std::unique_ptr<Array>> all(tensors_.size());
-    for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      PyObject* g = PyList_GET_ITEM(grads.ptr(), static_cast<Py_ssize_t>(i));
-      if (g != Py_None) all[i] = read_gradient(g, i, written);
-    }
-    if (written) refuse_shared_gradients(all);
-    return all;
-  }
-
-  std::unique_ptr<Array> read_gradient(PyObject* g, std::size_t i, bool written) const {
-    auto a = std::make_unique<Array>();
-    const std::string& what = grad_name_[i];
-    const std::string& param = what_[param_at_[i]];
-    const TensorView& p = held_[param_at_[i]]->view;
-    read_array(*a, g, name_.c_str(), what.c_str());
-    check::same_element(name_.c_str(), what.c_str(), a->view, param.c_str(), p.element);
-    check::same_shape(name_.c_str(), what.c_str(), a->view, param.c_str(), p);
-    check::same_device(name_.c_str(), what.c_str(), a->view, param.c_str(), p);
-    if (!is_contiguous(a->view))
-      check::fail_value(name_ + ": " + what + " must be contiguous. Pass numpy.ascontiguousarray of it.");
-    if (written) check::writable(name_.c_str(), what.c_str(), a->view);
-    if (const int owner = owner_of(written_, extent_of(a->view)); owner >= 0) {
-      check::fail_value(name_ + ": " + what + " shares memory with " + what_[static_cast<std::size_t>(owner)] +
-                        ". A gradient must be an array of its own.");
-    }
-    return a;
-  }
-
-  // A parameter whose memory has been replaced (torch: p.data = other) is followed there; one that has changed otherwise is refused.
-  void follow() {
-    bool moved = false;
-    for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      const std::size_t at = param_at_[i];
-      Array now;
-      read_array(now, owners_[at].ptr(), name_.c_str(), what_[at].c_str());
-      TensorView& held = held_[at]->view;
-      if (now.view.data == held.data && size_of(now.view) == tensors_[i].n && !now.view.readonly) continue;
-      check::writable(name_.c_str(), what_[at].c_str(), now.view);
-      check::same_element(name_.c_str(), what_[at].c_str(), now.view, "the optimizer", held.element);
-      check::same_shape(name_.c_str(), what_[at].c_str(), now.view, "what the optimizer was made for", held);
-      check::same_device(name_.c_str(), what_[at].c_str(), now.view, "the optimizer", held);
-      if (!is_contiguous(now.view)) check::fail_value(name_ + ": " + what_[at] + " must be contiguous.");
-      tensors_[i].param = now.view.data;
-      *held_[at] = std::move(now);
-      moved = true;
-    }
-    if (moved) note_written();
-  }
-
-  // What a step writes, all of it apart.
-  void note_written() {
-    written_.clear();
-    for (std::size_t i = 0; i < held_.size(); ++i) {
-      const Extent e = extent_of(held_[i]->view);
-      if (e.first != e.last) written_.push_back({e.first, e.last, static_cast<int>(i)});
-    }
-    const auto [a, b] = find_overlap(written_);
-    if (a >= 0) refuse(*this, a, *this, b);
-  }
-
-  // Each may be written while another one is read.
-  void refuse_shared_gradients(const std::vector<std::unique_ptr<Array>>& all) const {
-    std::vector<MemoryRange> ranges;
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      if (all[i] == nullptr) continue;
-      const Extent e = extent_of(all[i]->view);
-      if (e.first != e.last) ranges.push_back({e.first, e.last, static_cast<int>(i)});
-    }
-    const auto [a, b] = find_overlap(ranges);
-    if (a < 0) return;
-    check::fail_value(name_ + ": " + grad_name_[static_cast<std::size_t>(a)] + " and " +
-                      grad_name_[static_cast<std::size_t>(b)] +
-                      " share memory, so zero_grads would change one while the other is read. Set zero_grads=False.");
-  }
-
-  [[noreturn]] static void refuse(const Engine& a, int i, const Engine& b, int j) {
-    check::fail_value(a.name_ + ": " + a.what_[static_cast<std::size_t>(i)] + " and " +
-                      b.what_[static_cast<std::size_t>(j)] +
-                      " share memory (the same array twice, or views of one array). Pass each parameter once.");
-  }
-
-  std::string name_;
-  UpdateCall call_{};
-  std::size_t columns_ = 0, sums_ = 0;
-  std::vector<std::unique_ptr<Array>> held_;
-  std::vector<std::string> what_, grad_name_;
-  std::vector<py::object> owners_;
-  std::vector<std::size_t> param_at_;
-  std::vector<UpdateTensor> tensors_;
-  std::vector<MemoryRange> written_;  // sorted
-};
+py::object weak_reference(PyObject* object) {
+  PyObject* const reference = PyWeakref_NewRef(object, nullptr);
+  if (reference == nullptr) PyErr_Clear();  // then it is read at each step
+  return py::reinterpret_steal<py::object>(reference);
+}
+bool refers_to(const py::object& reference, PyObject* object) {
+#if PY_VERSION_HEX >= 0x030d0000
+  PyObject* alive = nullptr;
+  PyWeakref_GetRef(reference.ptr(), &alive);
+  Py_XDECREF(alive);  // the caller holds `object`
+  return alive == object;
+#else
+  return PyWeakref_GetObject(reference.ptr()) == object;
+#endif
+}
 
 }  // namespace
 
-void init_engine(py::module_& m) {
-  py::class_<Engine>(m, "Engine")
-      .def(py::init<std::string, const std::string&, const py::list&, const std::vector<py::list>&,
-                    const std::vector<std::string>&, const std::vector<py::list>&, const std::string&, const py::list&,
-                    const std::vector<std::int64_t>&>())
-      .def_static("refuse_shared_memory", &Engine::refuse_shared_memory)
-      .def_static("check_all", &Engine::check_all)
-      .def("magnitude", &Engine::magnitude)
-      .def("squares_of_each", &Engine::squares_of_each)
-      .def("step", &Engine::step);
+Engine::Engine(std::string name, const std::string& rule, const py::list& params, const std::vector<py::list>& states,
+               const std::vector<std::string>& kept, const std::vector<py::list>& scales, const std::string& precision,
+               const py::list& masters, const std::vector<std::int64_t>& first)
+    : name_(std::move(name)) {
+  call_.index = find_update(rule);
+  if (call_.index < 0) throw py::value_error("no update rule " + rule);
+  const Entry<UpdateArgs>& entry = cpu_target().update->entry[call_.index];
+  columns_ = 1 + static_cast<std::size_t>(entry.params);
+  sums_ = static_cast<std::size_t>(entry.outs);
+  if (states.size() != static_cast<std::size_t>(entry.ins) || kept.size() != states.size())
+    throw py::value_error(rule + " wants " + std::to_string(entry.ins) + " state lists");
+  call_.precision = precision_of(precision);
+  for (std::size_t k = 0; k < kept.size(); ++k) call_.kept[k] = kept_of(kept[k]);
+  for (std::size_t i = 0; i < params.size(); ++i) {
+    const Array& p = hold(params[i], item("params", i));
+    check::floating(name_.c_str(), item("params", i).c_str(), p.view);
+    if (i > 0) {
+      check::same_element(name_.c_str(), item("params", i).c_str(), p.view, "params[0]", parameter().element);
+      check::same_device(name_.c_str(), item("params", i).c_str(), p.view, "params[0]", parameter());
+    }
+    UpdateTensor t{};
+    t.param = p.view.data;
+    t.n = size_of(p.view);
+    t.first = first[i];
+    const std::size_t at = held_.size() - 1;
+    for (std::size_t k = 0; k < states.size(); ++k) {
+      const std::string state = "state " + std::to_string(k) + " of " + item("params", i);
+      t.state[k] = beside(states[k][i], state, at, element_of(call_.kept[k], parameter().element));
+      if (call_.kept[k] < Kept::bytes) continue;
+      const Array& s = hold(scales[k][i], "scale of " + state);
+      check::same_element(name_.c_str(), what_.back().c_str(), s.view, "a scale", Element::f32);
+      if (size_of(s.view) != (t.n + kScaled - 1) / kScaled)
+        check::fail_value(name_ + ": " + what_.back() + " must have one number for each 256 elements.");
+      t.scale[k] = static_cast<float*>(s.view.data);
+    }
+    if (call_.precision == Precision::master) {
+      t.master = beside(masters[i], "master of " + item("params", i), at, compute_element(parameter().element));
+    } else if (call_.precision == Precision::remainder) {
+      const Array& m = hold(masters[i], "remainder of " + item("params", i));
+      check::same_element(name_.c_str(), what_.back().c_str(), m.view, "a remainder", Element::u8);
+      if (size_of(m.view) != 2 * t.n)
+        check::fail_value(name_ + ": " + what_.back() + " must have two bytes for each element.");
+      t.master = m.view.data;
+    }
+    param_at_.push_back(at);
+    grad_name_.push_back(item("grads", i));
+    fixed_.push_back(stays(p, owners_[at].ptr()));
+    tensors_.push_back(t);
+  }
+  if (tensors_.empty()) throw py::value_error(name_ + ": no parameters");
+  call_.dtype = dtype_of(parameter().element);
+  call_.device = parameter().device;
+  lent_.resize(tensors_.size());
+  note_written();
+}
+
+void Engine::refuse_shared_memory(const std::vector<Engine*>& engines) {
+  std::vector<MemoryRange> all;
+  std::vector<std::pair<const Engine*, int>> who;
+  for (const Engine* e : engines) {
+    for (const MemoryRange& r : e->written_) {
+      all.push_back({r.first, r.last, static_cast<int>(who.size())});
+      who.emplace_back(e, r.owner);
+    }
+  }
+  const auto [a, b] = find_overlap(all);
+  if (a < 0) return;
+  const auto& [first, i] = who[static_cast<std::size_t>(a)];
+  const auto& [second, j] = who[static_cast<std::size_t>(b)];
+  refuse(*first, i, *second, j);
+}
+
+void Engine::read_all(const std::vector<Engine*>& engines, const std::vector<py::list>& grads, bool zero_grads) {
+  for (std::size_t e = 0; e < engines.size(); ++e) engines[e]->read(grads[e], zero_grads);
+  if (engines.size() == 1) return;
+  std::vector<MemoryRange> written, read;
+  std::vector<std::pair<const Engine*, std::string>> who, whose;
+  for (std::size_t e = 0; e < engines.size(); ++e) {
+    for (const MemoryRange& r : engines[e]->written_) {
+      written.push_back({r.first, r.last, static_cast<int>(who.size())});
+      who.emplace_back(engines[e], engines[e]->what_[static_cast<std::size_t>(r.owner)]);
+    }
+    for (std::size_t i = 0; i < engines[e]->size(); ++i) {
+      if (!engines[e]->has_gradient(i)) continue;
+      const Extent x = extent_of(engines[e]->gradient(i));
+      if (x.first == x.last) continue;
+      read.push_back({x.first, x.last, static_cast<int>(whose.size())});
+      whose.emplace_back(engines[e], "a gradient of " + engines[e]->what_[engines[e]->param_at_[i]]);
+    }
+  }
+  std::sort(written.begin(), written.end(),
+            [](const MemoryRange& a, const MemoryRange& b) { return a.first < b.first; });
+  for (const MemoryRange& r : read) {
+    const int owner = owner_of(written, {r.first, r.last});
+    if (owner < 0) continue;
+    const auto& [engine, name] = whose[static_cast<std::size_t>(r.owner)];
+    check::fail_value(engine->name_ + ": " + name + " shares memory with " +
+                      who[static_cast<std::size_t>(owner)].second + ". A gradient must be an array of its own.");
+  }
+  if (!zero_grads) return;
+  const auto [a, b] = find_overlap(read);
+  if (a < 0) return;
+  check::fail_value(engines[0]->name_ + ": " + whose[static_cast<std::size_t>(a)].second + " and " +
+                    whose[static_cast<std::size_t>(b)].second +
+                    " share memory, so zero_grads would change one while the other is read. Set zero_grads=False.");
+}
+
+const Array& Engine::hold(const py::object& object, const std::string& what) {
+  auto a = std::make_unique<Array>();
+  read_array(*a, object.ptr(), name_.c_str(), what.c_str());
+  check::writable(name_.c_str(), what.c_str(), a->view);
+  if (a->view.element != Element::other && !is_contiguous(a->view))  // of another dtype: refused as such
+    check::fail_value(name_ + ": " + what +
+                      " must be contiguous. Pass numpy.ascontiguousarray of it, and use that array from then on.");
+  owners_.push_back(object);
+  held_.push_back(std::move(a));
+  what_.push_back(what);
+  return *held_.back();
+}
+
+// An array of the parameter's shape and device.
+void* Engine::beside(const py::object& object, const std::string& what, std::size_t param, Element wanted) {
+  const Array& a = hold(object, what);
+  const std::string& of = what_[param];
+  check::same_element(name_.c_str(), what.c_str(), a.view, "its parameter", wanted);
+  check::same_shape(name_.c_str(), what.c_str(), a.view, of.c_str(), held_[param]->view);
+  check::same_device(name_.c_str(), what.c_str(), a.view, of.c_str(), held_[param]->view);
+  return a.view.data;
+}
+
+void Engine::read(const py::list& grads, bool zero_grads) {
+  follow();
+  if (grads.size() != tensors_.size()) {
+    check::fail_value(name_ + ": wanted " + std::to_string(tensors_.size()) +
+                      " gradients, one per parameter (None to skip it), got " + std::to_string(grads.size()) + ".");
+  }
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    PyObject* g = PyList_GET_ITEM(grads.ptr(), static_cast<Py_ssize_t>(i));
+    Lent& l = lent_[i];
+    const bool same = l.seen && refers_to(l.seen, g);
+    if (!same || l.present != (g != Py_None)) apart_ = false;
+    l.present = g != Py_None;
+    if (l.present && !same) read_gradient(l, g, i, zero_grads);
+  }
+  if (zero_grads && !apart_) refuse_shared_gradients();
+  apart_ = zero_grads;
+}
+
+void Engine::read_gradient(Lent& to, PyObject* g, std::size_t i, bool written) const {
+  to.seen = py::object();
+  to.array.exported = py::object();
+  to.array.numpy = false;
+  Array* const a = &to.array;
+  const std::string& what = grad_name_[i];
+  const std::string& param = what_[param_at_[i]];
+  const TensorView& p = held_[param_at_[i]]->view;
+  read_array(*a, g, name_.c_str(), what.c_str());
+  check::same_element(name_.c_str(), what.c_str(), a->view, param.c_str(), p.element);
+  check::same_shape(name_.c_str(), what.c_str(), a->view, param.c_str(), p);
+  check::same_device(name_.c_str(), what.c_str(), a->view, param.c_str(), p);
+  if (!is_contiguous(a->view))
+    check::fail_value(name_ + ": " + what + " must be contiguous. Pass numpy.ascontiguousarray of it.");
+  if (written) check::writable(name_.c_str(), what.c_str(), a->view);
+  if (const int owner = owner_of(written_, extent_of(a->view)); owner >= 0) {
+    check::fail_value(name_ + ": " + what + " shares memory with " + what_[static_cast<std::size_t>(owner)] +
+                      ". A gradient must be an array of its own.");
+  }
+  if (stays(*a, g)) to.seen = weak_reference(g);
+}
+
+// A parameter whose memory has been replaced (torch: p.data = other) is followed there; one that has changed otherwise is refused.
+void Engine::follow() {
+  bool moved = false;
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    if (fixed_[i]) continue;
+    const std::size_t at = param_at_[i];
+    Array now;
+    read_array(now, owners_[at].ptr(), name_.c_str(), what_[at].c_str());
+    TensorView& held = held_[at]->view;
+    if (now.view.data == held.data && size_of(now.view) == tensors_[i].n && !now.view.readonly) continue;
+    check::writable(name_.c_str(), what_[at].c_str(), now.view);
+    check::same_element(name_.c_str(), what_[at].c_str(), now.view, "the optimizer", held.element);
+    check::same_shape(name_.c_str(), what_[at].c_str(), now.view, "what the optimizer was made for", held);
+    check::same_device(name_.c_str(), what_[at].c_str(), now.view, "the optimizer", held);
+    if (!is_contiguous(now.view)) check::fail_value(name_ + ": " + what_[at] + " must be contiguous.");
+    tensors_[i].param = now.view.data;
+    *held_[at] = std::move(now);
+    moved = true;
+  }
+  if (moved) note_written();
+}
+
+// What a step writes, all of it apart.
+void Engine::note_written() {
+  written_.clear();
+  for (Lent& l : lent_) l.seen = py::object();
+  for (std::size_t i = 0; i < held_.size(); ++i) {
+    const Extent e = extent_of(held_[i]->view);
+    if (e.first != e.last) written_.push_back({e.first, e.last, static_cast<int>(i)});
+  }
+  const auto [a, b] = find_overlap(written_);
+  if (a >= 0) refuse(*this, a, *this, b);
+}
+
+// Each may be written while another one is read.
+void Engine::refuse_shared_gradients() const {
+  std::vector<MemoryRange> ranges;
+  for (std::size_t i = 0; i < lent_.size(); ++i) {
+    if (!lent_[i].present) continue;
+    const Extent e = extent_of(lent_[i].array.view);
+    if (e.first != e.last) ranges.push_back({e.first, e.last, static_cast<int>(i)});
+  }
+  const auto [a, b] = find_overlap(ranges);
+  if (a < 0) return;
+  check::fail_value(name_ + ": " + grad_name_[static_cast<std::size_t>(a)] + " and " +
+                    grad_name_[static_cast<std::size_t>(b)] +
+                    " share memory, so zero_grads would change one while the other is read. Set zero_grads=False.");
+}
+
+void Engine::refuse(const Engine& a, int i, const Engine& b, int j) {
+  check::fail_value(a.name_ + ": " + a.what_[static_cast<std::size_t>(i)] + " and " +
+                    b.what_[static_cast<std::size_t>(j)] +
+                    " share memory (the same array twice, or views of one array). Pass each parameter once.");
 }
 
 }  // namespace dlk

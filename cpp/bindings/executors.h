@@ -141,6 +141,7 @@ void init_norms(py::module_& m);
 void init_bias_act(py::module_& m);
 void init_channel_norms(py::module_& m);
 void init_engine(py::module_& m);
+void init_device_step(py::module_& m);
 void init_gradient_lists(py::module_& m);
 
 }  // namespace dlk

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "../check.h"
+#include "../device.h"
 #include "../plan.h"
 #include "../target.h"
 #include "executors.h"
@@ -32,11 +33,25 @@ struct GradientList {
   const TensorView& first() const { return held[0]->view; }
 };
 
+// On a GPU: queued, and then waited for.
+double magnitude_on_device(const GradientList& grads, const std::string& how, const std::vector<PlainTensor>& list) {
+  const char* const op = "global_grad_norm";
+  const OnDevice on_device(op, grads.first());
+  const std::int64_t room = magnitude_on_device_room(list);
+  Result scratch;
+  new_array(scratch, *grads.held[0], Element::f64, 1, &room, op);
+  auto* const memory = static_cast<double*>(scratch.array.view.data);
+  clear(op, grads.first(), memory, room * 8);
+  dlk::magnitude_on_device(how.c_str(), dtype_of(grads.first().element), list, memory, grads.first().queue);
+  return py::float_(scratch.owner[py::int_(room - 1)]);
+}
+
 double magnitude_of(const py::list& arrays, const std::string& how) {
   const GradientList grads("global_grad_norm", arrays);
   if (grads.held.empty()) return 0;
   std::vector<PlainTensor> list;
   for (const auto& g : grads.held) list.push_back({g->view.data, size_of(g->view)});
+  if (grads.first().device == Device::cuda) return magnitude_on_device(grads, how, list);
   double result = 0;
   run_released(grads.elements,
                [&] { result = magnitude(how.c_str(), dtype_of(grads.first().element), grads.first().device, list); });
@@ -64,6 +79,7 @@ void apply_to(const std::string& op, const std::string& rule, const py::list& ar
     check::fail_value(op + ": grads[" + std::to_string(first) + "] and grads[" + std::to_string(second) +
                       "] share memory.");
   }
+  const OnDevice on_device(op.c_str(), grads.first());
   values.insert(values.begin(), 1.0);
   UpdateCall call{};
   call.index = required(find_update(rule));

@@ -54,6 +54,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   dlk::init_bias_act(m);
   dlk::init_channel_norms(m);
   dlk::init_engine(m);
+  dlk::init_device_step(m);
   dlk::init_gradient_lists(m);
   init_runtime(m);
 }

@@ -5,13 +5,12 @@
 // What is not eight whole elements on a 16-byte boundary goes one by one through a rotation, so that no register is indexed by a variable.
 #pragma once
 #include "canonical.cuh"
+#include "storage.cuh"
 
 DLK_BEGIN
 
 constexpr int kEight = 8;
 static_assert(kEight * kWarp == kLanes && kLanes == kScaled);
-
-DLK_FN int bytes_of(Dtype d) { return d == Dtype::f64 ? 8 : d == Dtype::f32 ? 4 : 2; }
 
 template <class T>
 DLK_DEVICE void rotate(T (&x)[kEight], T last) {
@@ -39,27 +38,11 @@ DLK_DEVICE void write_packet(void* p, const S (&x)[kEight]) {
   store_packet(static_cast<T*>(p), raw);
 }
 
-DLK_DEVICE float read_one(const void* p, Dtype d, float) {
-  if (d == Dtype::f32) return *static_cast<const f32*>(p);
-  return d == Dtype::f16 ? to_compute(*static_cast<const f16*>(p)) : to_compute(*static_cast<const bf16*>(p));
-}
-DLK_DEVICE double read_one(const void* p, Dtype, double) { return *static_cast<const double*>(p); }
-DLK_DEVICE void write_one(void* p, Dtype d, float v) {
-  if (d == Dtype::f32) {
-    *static_cast<f32*>(p) = v;
-  } else if (d == Dtype::f16) {
-    *static_cast<f16*>(p) = to_storage<f16>(v);
-  } else {
-    *static_cast<bf16*>(p) = to_storage<bf16>(v);
-  }
-}
-DLK_DEVICE void write_one(void* p, Dtype, double v) { *static_cast<double*>(p) = v; }
-
 // Elements [begin, end) of eight that lie at p, the others 0.
 template <class S>
 DLK_DEVICE void read_some(S (&x)[kEight], const char* p, Dtype d, int begin, int end) {
 #pragma unroll 1
-  for (int e = 0; e < kEight; ++e, p += bytes_of(d)) rotate(x, e >= begin && e < end ? read_one(p, d, S(0)) : S(0));
+  for (int e = 0; e < kEight; ++e, p += bytes_of(d)) rotate(x, e >= begin && e < end ? load_one<S>(p, d) : S(0));
 }
 template <class S>
 DLK_DEVICE void write_some(char* p, Dtype d, const S (&values)[kEight], int n) {
@@ -68,7 +51,7 @@ DLK_DEVICE void write_some(char* p, Dtype d, const S (&values)[kEight], int n) {
   for (int e = 0; e < kEight; ++e) x[e] = values[e];
 #pragma unroll 1
   for (int e = 0; e < n; ++e, p += bytes_of(d)) {
-    write_one(p, d, x[0]);
+    store_one(p, d, x[0]);
     rotate(x, x[0]);
   }
 }
@@ -115,11 +98,6 @@ DLK_DEVICE void write_eight(void* to, Dtype, std::int64_t i, const double (&x)[k
   }
 }
 
-template <class T>
-constexpr Dtype dtype_of = sizeof(T) == 8        ? Dtype::f64
-                           : sizeof(T) == 4      ? Dtype::f32
-                           : same<T, f16>::value ? Dtype::f16
-                                                 : Dtype::bf16;
 template <class S>
 constexpr Dtype wide_dtype = sizeof(S) == 8 ? Dtype::f64 : Dtype::f32;
 

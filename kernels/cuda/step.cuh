@@ -230,7 +230,7 @@ int magnitude_as(const MagnitudeArgs& a, Dtype dtype) {
 }
 template <magnitude how, class T>
 int magnitudes(const MagnitudeArgs& a) {
-  return magnitude_as<how, compute_t<T>>(a, dtype_of<T>);
+  return magnitude_as<how, compute_t<T>>(a, dtype_of<T>());
 }
 
 template <magnitude how>

@@ -312,7 +312,7 @@ int update_as(const UpdateArgs& a, Dtype dtype) {
 }
 template <class Op, class T>
 int update(const UpdateArgs& a) {
-  return update_as<Op, compute_t<T>>(a, dtype_of<T>);
+  return update_as<Op, compute_t<T>>(a, dtype_of<T>());
 }
 
 template <class L>

@@ -77,6 +77,11 @@ def _require_cuda() -> None:
     require_cuda()
 
 
+def on_gpu(x: Any) -> bool:
+    """Is x an array on a GPU? Nothing of it is read."""
+    return bool(getattr(x, "is_cuda", False)) or hasattr(x, "__cuda_array_interface__")
+
+
 def immutable(x: Any) -> bool:
     """Is x an array that its library never lets anyone write to? (JAX exports its arrays without saying so.)"""
     return _library(x) in _JAX
@@ -155,6 +160,20 @@ def zeros_state(like: Any) -> Any:
     state = empty(like, tuple(like.shape), "float64" if str(like.dtype).endswith("float64") else "float32")
     state[...] = 0
     return state
+
+
+def device_array(like: Any, values: Any) -> Any:
+    """Numbers of a NumPy array beside `like`."""
+    array = empty(like, values.shape, str(values.dtype))
+    copy_into(array, values)
+    return array
+
+
+def to_host(x: Any, dtype: Any = np.float64) -> Any:
+    """The numbers of an array of any library, which is waited for."""
+    host = np.empty(tuple(x.shape), dtype)
+    copy_into(host, x)
+    return host
 
 
 def copy(x: Any) -> Any:

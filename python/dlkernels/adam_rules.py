@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -62,14 +61,14 @@ class Adam(Optimizer):
     def _rule(self, group: Mapping[str, Any]) -> str:
         return "adam_amsgrad" if group["amsgrad"] else "adam"
 
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        del numbers
-        (b1, b2), lr, decay = group["betas"], self.lr(group, step), float(group["weight_decay"])
-        decoupled, left = group["decoupled_weight_decay"], 1.0 - b2**step
-        eps = group["eps"] / math.sqrt(left) if group["eps_mode"] == "hat" else float(group["eps"])
+    def _step_rule(self, group: Mapping[str, Any]) -> str:
+        del group
+        return "adam"
+
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
         return (
-            0.0 if decoupled else decay, 1.0 - b1, 1.0 - b2, lr * decay if decoupled else 0.0, lr / (1.0 - b1**step),
-            1.0 / math.sqrt(left), eps, group["eps_root"] * left, 0.0,
+            *group["betas"], group["eps"], group["weight_decay"], group["decoupled_weight_decay"],
+            group["eps_mode"] == "hat", group["eps_root"],
         )  # fmt: skip
 
 
@@ -136,22 +135,9 @@ class NAdam(Optimizer):
         del group
         return {"mu_product": 1.0}
 
-    @staticmethod
-    def _mu(group: Mapping[str, Any], step: int) -> float:
-        return float(group["betas"][0] * (1.0 - 0.5 * 0.96 ** (step * group["momentum_decay"])))
-
-    def _next_numbers(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> Numbers:
-        return {"mu_product": numbers["mu_product"] * self._mu(group, step)}
-
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        (b1, b2), lr, decay = group["betas"], self.lr(group, step), float(group["weight_decay"])
-        decoupled = group["decoupled_weight_decay"]
-        now, then = self._mu(group, step), self._mu(group, step + 1)
-        product = numbers["mu_product"] * now
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
         return (
-            0.0 if decoupled else decay, 1.0 - b1, 1.0 - b2, lr * decay if decoupled else 0.0,
-            lr * then / (1.0 - product * then), 1.0 / math.sqrt(1.0 - b2**step), float(group["eps"]), 0.0,
-            lr * (1.0 - now) / (1.0 - product),
+            *group["betas"], group["eps"], group["weight_decay"], group["momentum_decay"], group["decoupled_weight_decay"],
         )  # fmt: skip
 
 
@@ -187,19 +173,12 @@ class RAdam(Optimizer):
         del group
         return "adam"
 
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        del numbers
-        (b1, b2), lr, decay = group["betas"], self.lr(group, step), float(group["weight_decay"])
-        decoupled, left = group["decoupled_weight_decay"], 1.0 - b2**step
-        most = 2.0 / (1.0 - b2) - 1.0
-        rho = most - 2.0 * step * b2**step / left
-        rate, scale, eps = lr / (1.0 - b1**step), 0.0, 1.0
-        if rho > 5.0:
-            rectified = math.sqrt((rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho))
-            rate, scale, eps = rate * rectified * math.sqrt(left), 1.0, float(group["eps"])
-        return (
-            0.0 if decoupled else decay, 1.0 - b1, 1.0 - b2, lr * decay if decoupled else 0.0, rate, scale, eps, 0.0, 0.0,
-        )  # fmt: skip
+    def _step_rule(self, group: Mapping[str, Any]) -> str:
+        del group
+        return "radam"
+
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return *group["betas"], group["eps"], group["weight_decay"], group["decoupled_weight_decay"]
 
 
 class Adamax(Optimizer):
@@ -229,12 +208,8 @@ class Adamax(Optimizer):
         del group
         return "adamax"
 
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        del numbers
-        b1, b2 = group["betas"]
-        return (
-            float(group["weight_decay"]), 1.0 - b1, float(b2), self.lr(group, step) / (1.0 - b1**step), float(group["eps"]),
-        )  # fmt: skip
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return *group["betas"], group["eps"], group["weight_decay"]
 
 
 class Lion(Optimizer):
@@ -263,7 +238,5 @@ class Lion(Optimizer):
         del group
         return "lion"
 
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        del numbers
-        (b1, b2), lr = group["betas"], self.lr(group, step)
-        return lr * group["weight_decay"], lr, 1.0 - b1, 1.0 - b2
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return *group["betas"], group["weight_decay"]

@@ -56,14 +56,8 @@ class SGD(Optimizer):
     def _rule(self, group: Mapping[str, Any]) -> str:
         return "sgd_momentum" if group["momentum"] > 0 else "sgd"
 
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        del numbers
-        lr, momentum, decay = self.lr(group, step), float(group["momentum"]), float(group["weight_decay"])
-        if momentum == 0:
-            return lr, decay
-        keep, take = (0.0, 1.0) if step == 1 else (momentum, 1.0 - group["dampening"])
-        direct, through = (1.0, momentum) if group["nesterov"] else (0.0, 1.0)
-        return lr, decay, keep, take, direct, through
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return group["momentum"], group["dampening"], group["weight_decay"], group["nesterov"]
 
 
 class Adagrad(Optimizer):
@@ -107,12 +101,8 @@ class Adagrad(Optimizer):
         del key
         return float(group["initial_accumulator_value"])
 
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        del numbers
-        lr = self.lr(group, step) / (1.0 + (step - 1) * group["lr_decay"])
-        inside = bool(group["eps_in_sqrt"])
-        eps = float(group["eps"])
-        return lr, float(group["weight_decay"]), 0.0 if inside else eps, eps if inside else 0.0
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return group["lr_decay"], group["weight_decay"], group["eps"], group["eps_in_sqrt"]
 
     def step_rows(self, index: int, rows: Any, values: Any) -> None:
         """A step of parameter `index` whose gradient is 0 but in some rows: values[i] is that of row rows[i]. Rows given twice are summed
@@ -122,6 +112,8 @@ class Adagrad(Optimizer):
         p, total = self._params[index], self._states[index]["sum"]
         if self.storage["precision"] != "plain" or self.storage["state_dtype"] is not None:
             raise ValueError(f"{self.name}.step_rows: is for plain parameters with state in the compute type.")
+        if self._on_device:
+            raise ValueError(f"{self.name}.step_rows: the target cuda does not have this op yet. Pass CPU arrays.")
         if group["weight_decay"] != 0:
             raise ValueError(f"{self.name}.step_rows: weight_decay must be 0, got {group['weight_decay']}.")
         ids, v = np.asarray(rows), np.asarray(values)
@@ -139,7 +131,8 @@ class Adagrad(Optimizer):
         part, part_sum, grad = p[touched], total[touched], wide.astype(p.dtype)
         engine = Engine(self.name, "adagrad", [part], [[part_sum]], ["wide"], [[]], "plain", [], [0])
         sign = -1.0 if group["maximize"] else 1.0
-        engine.step([grad], [0], [sign, *self._values(group, self._steps[index] + 1, {})], False, 0, 0)
+        engine.read([grad], False)
+        engine.step([0], [sign, *self._step_numbers(group, self._steps[index] + 1, {})[0]], False, 0, 0)
         p[touched], total[touched] = part, part_sum
         self._steps[index] += 1
 
@@ -171,9 +164,8 @@ class Adadelta(Optimizer):
         del group
         return "adadelta"
 
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        del numbers
-        return self.lr(group, step), float(group["weight_decay"]), 1.0 - group["rho"], float(group["eps"])
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return group["rho"], group["eps"], group["weight_decay"]
 
 
 class RMSprop(Optimizer):
@@ -217,13 +209,12 @@ class RMSprop(Optimizer):
     def _rule(self, group: Mapping[str, Any]) -> str:
         return "rmsprop" + ("_centered" if group["centered"] else "") + ("_momentum" if group["momentum"] > 0 else "")
 
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        del numbers
-        eps, inside = float(group["eps"]), bool(group["eps_in_sqrt"])
-        return (
-            self.lr(group, step), float(group["weight_decay"]), 1.0 - group["alpha"], 0.0 if inside else eps,
-            eps if inside else 0.0, float(group["momentum"]),
-        )  # fmt: skip
+    def _step_rule(self, group: Mapping[str, Any]) -> str:
+        del group
+        return "rmsprop"
+
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return group["alpha"], group["eps"], group["weight_decay"], group["momentum"], group["eps_in_sqrt"]
 
 
 class Rprop(Optimizer):
@@ -262,9 +253,8 @@ class Rprop(Optimizer):
     def _fill(self, group: Mapping[str, Any], key: str) -> float:
         return self.lr(group, 1) if key == "step_size" else 0.0
 
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        del step, numbers
-        return (*map(float, group["etas"]), *map(float, group["step_sizes"]))
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return *group["etas"], *group["step_sizes"]
 
 
 class ASGD(Optimizer):
@@ -298,12 +288,5 @@ class ASGD(Optimizer):
     def _first_numbers(self, group: Mapping[str, Any]) -> Numbers:
         return {"eta": self.lr(group, 1), "mu": 1.0}
 
-    def _next_numbers(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> Numbers:
-        del numbers
-        lr = self.lr(group, step)
-        return {"eta": lr / (1 + group["lambd"] * lr * step) ** group["alpha"], "mu": 1 / max(1.0, step - group["t0"])}
-
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        del step
-        eta = numbers["eta"]
-        return float(group["weight_decay"]), group["lambd"] * eta, eta, numbers["mu"]
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return group["lambd"], group["alpha"], group["t0"], group["weight_decay"]

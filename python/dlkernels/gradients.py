@@ -10,6 +10,7 @@ from typing import Any
 from ._arrays import copy, copy_into, zeros_state
 from ._op import Engine, core
 from .optimizer import Optimizer, StepInfo, real
+from .optimizer_device import DeviceStepInfo
 from .optimizer_storage import HALVES, dtype_name
 
 __all__ = ["EMA", "GradScaler", "clip_grad_norm_", "clip_grad_value_", "decay_groups", "global_grad_norm"]
@@ -30,7 +31,7 @@ def global_grad_norm(grads: Iterable[Any], norm_type: float = 2.0) -> float:
     """The norm of all gradients together, None left out: root of the sum of squares (2), sum of magnitudes (1) or the largest (inf).
 
     Added in float64, in an order that depends neither on threads, instruction set nor on how the numbers are cut into tensors. inf if a
-    gradient is infinite, NaN if one is.
+    gradient is infinite, NaN if one is. Arrays on a GPU are waited for.
 
     >>> import numpy as np, dlkernels as dk
     >>> dk.optim.global_grad_norm([np.array([3.0, -4.0]), np.array([12.0])])
@@ -107,7 +108,8 @@ class GradScaler:
         if type(growth_interval) is not int or growth_interval < 1:
             raise ValueError(f"GradScaler: growth_interval must be an integer >= 1, got {growth_interval!r}.")
         self.growth_interval = growth_interval
-        self._tracker, self._found = 0, False
+        self._tracker = 0
+        self._infos: list[StepInfo | DeviceStepInfo] = []  # of the steps since the last update
 
     def get_scale(self) -> float:
         """The factor of now."""
@@ -117,21 +119,20 @@ class GradScaler:
         """loss times the factor."""
         return loss * self._scale
 
-    def step(self, optimizer: Optimizer, grads: Sequence[Any], **options: Any) -> StepInfo:
+    def step(self, optimizer: Optimizer, grads: Sequence[Any], **options: Any) -> StepInfo | DeviceStepInfo:
         """``optimizer.step(grads, grad_scale=..., **options)``."""
-        info = optimizer.step(grads, grad_scale=self._scale, **options)
-        self._found = self._found or info.skipped
-        return info
+        self._infos.append(optimizer.step(grads, grad_scale=self._scale, **options))
+        return self._infos[-1]
 
     def update(self, found_inf: bool | None = None) -> None:
-        """Once after the steps of an iteration. found_inf: in the place of what they found."""
-        if self._found if found_inf is None else found_inf:
+        """Once after the steps of an iteration; on a GPU it waits for them. found_inf: in the place of what they found."""
+        if any(info.skipped for info in self._infos) if found_inf is None else found_inf:
             self._scale, self._tracker = self._scale * self.backoff_factor, 0
         else:
             self._tracker += 1
             if self._tracker == self.growth_interval:
                 self._scale, self._tracker = self._scale * self.growth_factor, 0
-        self._found = False
+        self._infos = []
 
     def state_dict(self) -> dict[str, Any]:
         """PyTorch's keys."""
@@ -187,7 +188,9 @@ class EMA:
                     copy_into(now[-1], self.params[i])
                 else:
                     now.append(self.params[i])
-            engine.step(now, [0] * len(members), [1.0, 1.0 - self.decay], False, 0, 0)
+            engine.read(now, False)
+            engine.step([0] * len(members), [1.0, 1.0 - self.decay], False, 0, 0)
+            engine.forget()
         self.updates += 1
 
     @contextmanager

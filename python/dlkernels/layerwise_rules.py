@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .optimizer import LearningRate, Numbers, Optimizer, Params, pair, real
+from .optimizer import LearningRate, Optimizer, Params, pair, real
 from .optimizer_storage import Storage
 
 if TYPE_CHECKING:
@@ -51,13 +51,8 @@ class LAMB(Optimizer):
         del group
         return "lamb_moments"
 
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        del numbers
-        b1, b2 = group["betas"]
-        return (
-            1.0 - b1, 1.0 - b2, 1.0 / (1.0 - b1**step), 1.0 / math.sqrt(1.0 - b2**step), float(group["eps"]),
-            float(group["weight_decay"]),
-        )  # fmt: skip
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return *group["betas"], group["eps"], group["weight_decay"]
 
     def _build(self) -> None:
         super()._build()
@@ -74,10 +69,11 @@ class LAMB(Optimizer):
 
     def _run(self, grads: list[Any], factor: float, zero_grads: bool) -> None:
         group_of = self._group_of()
+        for (_, members), second in zip(self._engines, self._second, strict=True):
+            second.read([grads[i] for i in members], zero_grads)
         for (engine, members), second in zip(self._engines, self._second, strict=True):
             rows, values = self._rows(members, factor)
-            mine = [grads[i] for i in members]
-            sums = engine.step(mine, rows, values, False, 0, 0)
+            sums = engine.step(rows, values, False, 0, 0)
             wide, each = len(values) // (max(rows) + 1), []
             for k, i in enumerate(members):
                 size, step = math.sqrt(sums[2 * k]), math.sqrt(sums[2 * k + 1])
@@ -85,7 +81,8 @@ class LAMB(Optimizer):
                 adapts = size > 0 and step > 0 and (group["always_adapt"] or group["weight_decay"] > 0)
                 rate = self.lr(group, self._steps[i] + 1) * (size / step if adapts else 1.0)
                 each += [*values[rows[k] * wide : (rows[k] + 1) * wide], rate]
-            second.step(mine, list(range(len(members))), each, zero_grads, 0, 0)
+            second.step(list(range(len(members))), each, zero_grads, 0, 0)
+            second.forget()
 
 
 class LARS(Optimizer):
@@ -119,22 +116,18 @@ class LARS(Optimizer):
         del group
         return "sgd_momentum"
 
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        del numbers
-        return (
-            1.0,
-            float(group["weight_decay"]),
-            0.0 if step == 1 else float(group["momentum"]),
-            self.lr(group, step),
-            0.0,
-            1.0,
-        )
+    def _step_rule(self, group: Mapping[str, Any]) -> str:
+        del group
+        return "lars"
+
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return group["momentum"], group["weight_decay"]
 
     def _run(self, grads: list[Any], factor: float, zero_grads: bool) -> None:
+        del grads  # the engines have them
         group_of, work = self._group_of(), []
         for engine, members in self._engines:
-            mine = [grads[i] for i in members]
-            squares_p, squares_g = engine.squares_of_each(mine)
+            squares_p, squares_g = engine.squares_of_each()
             values: list[float] = []
             for k, i in enumerate(members):
                 group = group_of[i]
@@ -142,9 +135,9 @@ class LARS(Optimizer):
                 local = 1.0
                 if size > 0 and slope > 0:
                     local = group["trust_coefficient"] * size / (slope + group["weight_decay"] * size + group["eps"])
-                row = list(self._values(group, self._steps[i] + 1, {}))
+                row = self._step_numbers(group, self._steps[i] + 1, {})[0]
                 row[3] *= local
                 values += [-factor if group["maximize"] else factor, *row]
-            work.append((engine, mine, values))
-        for engine, mine, values in work:
-            engine.step(mine, list(range(len(mine))), values, zero_grads, self.storage["seed"], self._updates)
+            work.append((engine, len(members), values))
+        for engine, count, values in work:
+            engine.step(list(range(count)), values, zero_grads, self.storage["seed"], self._updates)

@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from ._arrays import copy_into, zeros_state
-from .optimizer import LearningRate, Numbers, Optimizer, Params, real
+from .optimizer import LearningRate, Optimizer, Params, real
 from .optimizer_storage import Storage
 
 __all__ = ["Adafactor", "Muon"]
@@ -48,7 +48,7 @@ class _Directed(Optimizer):
     ) -> tuple[Any, float, dict[str, Any]]:
         """(direction, its rate, new state)"""
 
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
         raise NotImplementedError  # each tensor has a rate of its own
 
     def _run(self, grads: list[Any], factor: float, zero_grads: bool) -> None:
@@ -76,7 +76,8 @@ class _Directed(Optimizer):
                 directions.append(direction)
                 decay = self.lr(group_of[i], self._steps[i] + 1) * group_of[i]["weight_decay"]
                 values += [1.0, decay, rate]
-            engine.step(directions, list(range(len(members))), values, False, 0, 0)
+            engine.read(directions, False)
+            engine.step(list(range(len(members))), values, False, 0, 0)
         for i, (_, _, state) in found.items():
             for key, value in state.items():
                 copy_into(self._states[i][key], value)

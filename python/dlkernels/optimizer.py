@@ -13,13 +13,15 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from . import optimizer_state
-from ._op import Engine
+from ._arrays import on_gpu
+from ._op import Engine, core
+from .optimizer_device import DeviceStepInfo, DeviceSteps
 from .optimizer_storage import Storage, check_parameter, checked, dtype_name, kept_as, master_of, new_state
 
 __all__ = ["Optimizer", "StepInfo", "real"]
 
 Params = Iterable[Any]
-LearningRate = Any  # a number, or a function of the step count t = 0, 1, ...
+LearningRate = Any  # a number, a function of the step count t = 0, 1, ..., or a scalar that lies on the GPU
 Numbers = dict[str, float]  # scalar state of a parameter
 
 
@@ -57,6 +59,9 @@ class Optimizer(ABC):
     ``params`` is a list of arrays, or a list of groups ``{"params": [...], "lr": ..., ...}`` with hyper-parameters of their own. The
     arrays are updated in place; they must be contiguous, writable and disjoint. ``lr`` is a number, or a schedule: a function of the number
     of steps before this one (dk.schedules). The options of `Storage` say how state and parameters are kept.
+
+    On a GPU a step is queued and nothing is waited for; ``lr`` may be a scalar there (float32 or float64), which each step reads. Step
+    counts live there too: a schedule, which the host computes, is asked with the number of steps begun, skipped ones included.
     """
 
     state_keys: ClassVar[tuple[str, ...]] = ()
@@ -80,6 +85,7 @@ class Optimizer(ABC):
         self._updates = 0  # of all: what is rounded at random is counted by it
         self._numbers: list[Numbers] = []
         self._states: list[dict[str, Any]] = []
+        self._device: DeviceSteps | None = None  # made by the first step
         for group in self.param_groups:
             self._take(group)
         if not self._params:
@@ -92,7 +98,8 @@ class Optimizer(ABC):
     # Copies and pickles: everything but the engines, which point at the arrays and are made anew.
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_engines"}
+        self._settle()
+        return {k: v for k, v in self.__dict__.items() if k not in {"_engines", "_device"}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -131,6 +138,7 @@ class Optimizer(ABC):
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Adds ``{"params": [...], "lr": ..., ...}``; what is refused changes nothing."""
         full = self._full(group)
+        self._settle()
         before = self.__dict__.copy()
         lists = ("param_groups", "_params", "_steps", "_numbers", "_states")
         self.__dict__.update({name: [*getattr(self, name)] for name in lists})
@@ -157,19 +165,25 @@ class Optimizer(ABC):
     def _rule(self, group: Mapping[str, Any]) -> str:
         """Name of the compiled update rule."""
 
+    def _step_rule(self, group: Mapping[str, Any]) -> str:
+        """Name of what makes the update rule's numbers at a step (kernels/ops/step_rules.h)."""
+        return self._rule(group)
+
     @abstractmethod
-    def _values(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[float, ...]:
-        """The rule's numbers at a step, counted from 1."""
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        """Its options, after the learning rate."""
+
+    def _step_numbers(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> tuple[list[float], list[float]]:
+        """The update rule's numbers at a step, counted from 1, and the scalar state after it."""
+        options = [self.lr(group, step), *map(float, self._options(group))]
+        found: tuple[list[float], list[float]]
+        found = core.step_numbers(self._step_rule(group), options, step, list(numbers.values()))
+        return found
 
     def _first_numbers(self, group: Mapping[str, Any]) -> Numbers:
         """Scalar state before the first step."""
         del group
         return {}
-
-    def _next_numbers(self, group: Mapping[str, Any], step: int, numbers: Numbers) -> Numbers:
-        """Scalar state after a step."""
-        del group, step
-        return numbers
 
     def _fill(self, group: Mapping[str, Any], key: str) -> float:
         """What a state tensor holds before the first step."""
@@ -189,7 +203,7 @@ class Optimizer(ABC):
         for name, default in self.defaults.items():
             if isinstance(default, bool) and not isinstance(group[name], bool):
                 raise TypeError(f"{self.name}: {name} must be True or False, got {group[name]!r}.")
-        if not callable(group["lr"]):
+        if not callable(group["lr"]) and not on_gpu(group["lr"]):
             real(self.name, "lr", group["lr"])
         self._check(group)
 
@@ -228,6 +242,12 @@ class Optimizer(ABC):
             engine = self._engine(rule, keys, kept, members, [first[i] for i in members])
             self._engines.append((engine, members))
         Engine.refuse_shared_memory([engine for engine, _ in self._engines])
+        self._device = None
+        self._on_device = on_gpu(self._params[0])
+        if any(on_gpu(p) != self._on_device for p in self._params):
+            raise ValueError(f"{self.name}: params must all be on a GPU, or none of them.")
+        if self._on_device and type(self)._run is not Optimizer._run:
+            raise ValueError(f"{self.name}: the target cuda does not have this op yet. Pass CPU arrays.")
 
     def _engine(self, rule: str, keys: Sequence[str], kept: Sequence[str], members: list[int], first: list[int]) -> Any:
         of = [self._states[i] for i in members]
@@ -243,9 +263,9 @@ class Optimizer(ABC):
         grads: Sequence[Any],
         *,
         max_norm: float | None = None,
-        grad_scale: float | None = None,
+        grad_scale: Any = None,
         zero_grads: bool = False,
-    ) -> StepInfo:
+    ) -> StepInfo | DeviceStepInfo:
         """Updates every parameter in place from its gradient, in one pass over memory.
 
         grads: one array per parameter, in the order of ``params`` (groups one after the other), of its shape and dtype; None leaves that
@@ -255,10 +275,19 @@ class Optimizer(ABC):
         that is infinite or NaN makes this step a skipped one: nothing is changed. The arrays in grads are not: they hold what they held.
         zero_grads: they are 0 afterwards, written in the same pass (also after a skipped step).
 
+        On a GPU the device itself skips: what comes back is a `DeviceStepInfo`, and grad_scale may be a scalar there.
+
         ValueError or TypeError before anything is written.
         """
         grads = list(grads)
         self._check_step(grads, max_norm, grad_scale, zero_grads)
+        if self._on_device:
+            self._device = self._device or DeviceSteps(self)
+            return self._device.step(grads, max_norm, grad_scale, zero_grads)
+        engines = [engine for engine, _ in self._engines]
+        Engine.read_all(
+            engines, [[grads[i] for i in members] for _, members in self._engines], zero_grads
+        )  # checks them
         factor, norm = 1.0 if grad_scale is None else 1.0 / float(grad_scale), None
         if max_norm is not None or grad_scale is not None:
             norm = self._norm(grads) * factor
@@ -269,10 +298,17 @@ class Optimizer(ABC):
                 factor *= min(1.0, float(max_norm) / (norm + 1e-6))
         after = self._after(grads)
         self._run(grads, factor, zero_grads)
+        for engine in engines:
+            engine.forget()
         self._updates += 1
         for i, (step, numbers) in after.items():
             self._steps[i], self._numbers[i] = step, numbers
         return StepInfo(norm, skipped=False)
+
+    def _settle(self) -> None:
+        """Step counts and scalar state as they are: those of a GPU are asked for, and waited for."""
+        if self._device is not None:
+            self._device.read_back()
 
     def _after(self, grads: list[Any]) -> dict[int, tuple[int, Numbers]]:
         """Step count and scalar state after this step. A schedule is asked here, before anything is written: it may be refused."""
@@ -283,7 +319,10 @@ class Optimizer(ABC):
             step = self._steps[i] + 1
             if callable(group["lr"]):
                 self.lr(group, step)
-            after[i] = step, self._next_numbers(group, step, self._numbers[i])
+            numbers = self._numbers[i]
+            if numbers:
+                numbers = dict(zip(numbers, self._step_numbers(group, step, numbers)[1], strict=True))
+            after[i] = step, numbers
         return after
 
     def _check_step(self, grads: list[Any], max_norm: Any, grad_scale: Any, zero_grads: Any) -> None:
@@ -298,7 +337,7 @@ class Optimizer(ABC):
         if not isinstance(zero_grads, bool):
             raise TypeError(f"{self.name}: zero_grads must be True or False, got {zero_grads!r}.")
         for name, value in (("max_norm", max_norm), ("grad_scale", grad_scale)):
-            if value is not None and real(self.name, name, value) == 0:
+            if value is not None and not (name == "grad_scale" and on_gpu(value)) and real(self.name, name, value) == 0:
                 raise ValueError(f"{self.name}: {name} must be > 0, got {value!r}.")
         for group, rule in zip(self.param_groups, self._rules, strict=True):
             self._checked(group)
@@ -307,25 +346,17 @@ class Optimizer(ABC):
                     f"{self.name}: a group's options ask for the rule {self._rule(group)!r}, but it was made for {rule!r}, "
                     "which keeps other state. Make a new optimizer."
                 )
-        if len(self._engines) == 1 and type(self)._run is Optimizer._run and not zero_grads:
-            return  # the engine checks everything before it writes anything
-        # all or nothing, across engines and passes too
-        engines = [engine for engine, _ in self._engines]
-        Engine.check_all(engines, [[grads[i] for i in members] for _, members in self._engines], zero_grads)
 
     def _norm(self, grads: list[Any]) -> float:
         """Of all gradients together: the root of the sum of squares, added in float64 in an order that nothing changes."""
-        lists = [(e, [grads[i] for i in members]) for e, members in self._engines]
-        squares = float(sum(e.magnitude("squares", mine) for e, mine in lists))
+        squares = float(sum(e.magnitude("squares") for e, _ in self._engines))
         if squares != math.inf:
             return math.sqrt(squares)
         # Squares of float64 overflow where the numbers do not: then of numbers divided by the largest.
-        largest = float(max(e.magnitude("largest", mine) for e, mine in lists))
+        largest = float(max(e.magnitude("largest") for e, _ in self._engines))
         if not math.isfinite(largest):
             return largest
-        scaled = (
-            np.square(np.asarray(g, np.float64) / largest).sum() for _, mine in lists for g in mine if g is not None
-        )
+        scaled = (np.square(np.asarray(g, np.float64) / largest).sum() for g in grads if g is not None)
         return largest * math.sqrt(float(sum(scaled)))
 
     @staticmethod
@@ -347,16 +378,15 @@ class Optimizer(ABC):
                 row_of[key] = len(row_of)
                 group = self.param_groups[group_of[i]]
                 values.append(-factor if group["maximize"] else factor)
-                values.extend(self._values(group, step, self._numbers[i]))
+                values.extend(self._step_numbers(group, step, self._numbers[i])[0])
             rows.append(row_of[key])
         return rows, values
 
     def _run(self, grads: list[Any], factor: float, zero_grads: bool) -> None:
-        work = [
-            (engine, [grads[i] for i in members], *self._rows(members, factor)) for engine, members in self._engines
-        ]
-        for engine, mine, rows, values in work:
-            engine.step(mine, rows, values, zero_grads, self.storage["seed"], self._updates)
+        del grads  # the engines have them
+        work = [(engine, *self._rows(members, factor)) for engine, members in self._engines]
+        for engine, rows, values in work:
+            engine.step(rows, values, zero_grads, self.storage["seed"], self._updates)
 
     # Checkpoints.
 

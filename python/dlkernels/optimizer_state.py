@@ -18,6 +18,7 @@ _UNSUPPORTED: dict[str, Any] = {"amsgrad": False, "decoupled_weight_decay": True
 
 def saved(optimizer: Optimizer) -> dict[str, Any]:
     """{"state": {index: {...}}, "param_groups": [...]}; arrays are copies."""
+    optimizer._settle()
     state = {
         i: {"step": float(step), **numbers, **{k: copy(v) for k, v in tensors.items()}}
         for i, (step, numbers, tensors) in enumerate(

@@ -1,0 +1,147 @@
+"""Steps on a GPU: queued, never waited for. What depends on earlier steps is kept on the device (kernels/cuda/step.cuh).
+
+Parameters of a group that have always been stepped together share a slot there: a step count, what the rule carries on, and the row of
+numbers of the step. A slot is split, once, when some of them get no gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._arrays import device_array, empty, on_gpu, to_host
+from ._op import core
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer, StepInfo
+
+__all__ = ["DeviceStepInfo", "DeviceSteps"]
+
+CARRIED = 2  # numbers that a rule may hand from step to step
+BLOCK = 4096  # elements that make one partial sum
+
+
+class DeviceStepInfo:
+    """What a step on a GPU found out. `report` lies there: the norm of all gradients, and 1 if the step was skipped, else 0. Reading
+    grad_norm or skipped, or unpacking both, waits for the step.
+    """
+
+    def __init__(self, report: Any) -> None:
+        self.report = report
+        self._found: tuple[float, bool] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._read())
+
+    def __repr__(self) -> str:
+        return f"DeviceStepInfo(report={self.report!r})"
+
+    def _read(self) -> tuple[float, bool]:
+        if self._found is None:
+            norm, skipped = to_host(self.report)
+            self._found = float(norm), bool(skipped)
+        return self._found
+
+    @property
+    def grad_norm(self) -> float:
+        """Of all gradients together, unscaled and before clipping."""
+        return self._read()[0]
+
+    @property
+    def skipped(self) -> bool:
+        """A gradient was infinite or NaN: nothing was changed, no step was counted."""
+        return self._read()[1]
+
+
+class DeviceSteps:
+    """The memory of an optimizer's steps, beside its parameters."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        params, groups = optimizer._params, optimizer.param_groups
+        self.group_of = [g for g, group in enumerate(groups) for _ in group["params"]]
+        self.rules = [core.step_rule(optimizer._step_rule(group)) for group in groups]
+        slots: dict[tuple[Any, ...], int] = {}
+        self.slot_of: list[int] = []
+        self.begun: list[int] = []  # steps of each slot, skipped ones included
+        self.group_of_slot: list[int] = []
+        record = np.zeros((len(params), 1 + CARRIED))
+        for i, group in enumerate(self.group_of):
+            key = (group, optimizer._steps[i], *optimizer._numbers[i].values())
+            if key not in slots:
+                record[len(slots), : len(key) - 1] = key[1:]
+                slots[key] = len(slots)
+                self.begun.append(optimizer._steps[i])
+                self.group_of_slot.append(group)
+            self.slot_of.append(slots[key])
+        blocks = [-(-sum(math.prod(params[i].shape) for i in members) // BLOCK) for _, members in optimizer._engines]
+        like = params[0]
+        self.record = device_array(like, record)
+        self.control = device_array(like, np.array([0.0, 1.0, 0.0, optimizer._updates]))
+        memory = (
+            self.record,
+            device_array(like, np.zeros((len(params), core.row_numbers))),
+            self.control,
+            device_array(like, np.zeros(len(blocks))),
+            device_array(like, np.zeros(1, np.int32)),
+            empty(like, (core.magnitude_room(max(blocks)) + 1,), "float64"),
+        )
+        engines, members = zip(*optimizer._engines, strict=True)
+        self.steps = core.DeviceStep(list(engines), list(members), *memory)
+        self.pattern = b"\1" * len(params)
+        self._assigned()
+
+    def _assigned(self) -> None:
+        self.steps.assign(self.slot_of)
+        self.active = sorted({slot for slot, there in zip(self.slot_of, self.pattern, strict=True) if there})
+
+    def _split(self, pattern: bytes) -> None:
+        """Slots of which only some parameters have a gradient now: those move to a slot of their own, which begins as a copy."""
+        some: dict[int, list[int]] = {}
+        for i, slot in enumerate(self.slot_of):
+            some.setdefault(slot, []).append(i)
+        for slot, members in some.items():
+            moving = [i for i in members if pattern[i]]
+            if 0 < len(moving) < len(members):
+                new = len(self.begun)
+                self.record[new] = self.record[slot]
+                self.begun.append(self.begun[slot])
+                self.group_of_slot.append(self.group_of_slot[slot])
+                for i in moving:
+                    self.slot_of[i] = new
+        self.pattern = pattern
+        self._assigned()
+
+    def _row(self, slot: int) -> tuple[Any, ...]:
+        optimizer, group = self.optimizer, self.optimizer.param_groups[self.group_of_slot[slot]]
+        rate = group["lr"] if on_gpu(group["lr"]) else optimizer.lr(group, self.begun[slot] + 1)
+        options = [float(o) for o in optimizer._options(group)]
+        return self.rules[self.group_of_slot[slot]], slot, group["maximize"], options, rate
+
+    def step(self, grads: list[Any], max_norm: Any, grad_scale: Any, zero_grads: bool) -> StepInfo | DeviceStepInfo:
+        """`Optimizer.step`, its arguments checked."""
+        from .optimizer import StepInfo
+
+        pattern = self.steps.read(grads, zero_grads)
+        if pattern != self.pattern:
+            self._split(pattern)
+        rows = [self._row(slot) for slot in self.active]
+        checks = max_norm is not None or grad_scale is not None
+        scale = 1.0 if grad_scale is None else grad_scale if on_gpu(grad_scale) else float(grad_scale)
+        most = math.inf if max_norm is None else float(max_norm)
+        report = empty(self.control, (2,), "float64") if checks else None
+        self.steps.step(rows, checks, scale, most, zero_grads, self.optimizer.storage["seed"], report)
+        for slot in self.active:
+            self.begun[slot] += 1
+        return StepInfo(None, skipped=False) if report is None else DeviceStepInfo(report)
+
+    def read_back(self) -> None:
+        """Step counts and scalar state, for the optimizer's own lists; waits for the device."""
+        optimizer, record = self.optimizer, to_host(self.record)
+        optimizer._updates = int(to_host(self.control)[3])
+        for i, slot in enumerate(self.slot_of):
+            optimizer._steps[i] = int(record[slot, 0])
+            optimizer._numbers[i] = dict(zip(optimizer._numbers[i], map(float, record[slot, 1:]), strict=False))
