@@ -80,7 +80,7 @@ def test_steps_leave_the_bits_of_the_cpu(cp: Any, rng: np.random.Generator, rule
     """Clipped, scaled, one of them skipped, one with gradients missing, one plain."""
     pair = Pair(cp, RULES[rule], drawn(rng, dtype))
     for t in range(6):
-        grads: list[Any] = [g * g.dtype.type(8) for g in drawn(rng, dtype)]
+        grads: list[Any] = [np.asarray(g * g.dtype.type(8)) for g in drawn(rng, dtype)]
         if t == 2:
             grads[4][1, 77] = np.inf
         if t in (3, 5):
@@ -204,12 +204,9 @@ def test_around_the_step(cp: Any, rng: np.random.Generator) -> None:  # noqa: F8
 
 def test_what_a_device_refuses(cp: Any, rng: np.random.Generator) -> None:  # noqa: F811
     there = [cp.asarray(p) for p in drawn(rng, "float32", [(8, 4)])]
-    for make in (lambda: optim.LAMB(there), lambda: optim.LARS(there, lr=0.1)):
+    for kind in (optim.LAMB, optim.LARS, optim.Muon, optim.Adafactor):
         with pytest.raises(ValueError, match="the target cuda does not have this op yet"):
-            make()
-    for kind in (optim.Muon, optim.Adafactor):
-        with pytest.raises(TypeError, match="must be a NumPy array"):
-            kind(there)
+            kind(there, lr=0.1)
     with pytest.raises(ValueError, match="all be on a GPU, or none"):
         optim.SGD([there[0], np.ones(3, np.float32)])
     opt = optim.SGD(there, lr=0.1)

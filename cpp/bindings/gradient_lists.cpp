@@ -33,8 +33,9 @@ struct GradientList {
   const TensorView& first() const { return held[0]->view; }
 };
 
-// On a GPU: queued, and then waited for.
-double magnitude_on_device(const GradientList& grads, const std::string& how, const std::vector<PlainTensor>& list) {
+// On a GPU: queued. The last number of the array is the result.
+py::object magnitude_on_device(const GradientList& grads, const std::string& how,
+                               const std::vector<PlainTensor>& list) {
   const char* const op = "global_grad_norm";
   const OnDevice on_device(op, grads.first());
   const std::int64_t room = magnitude_on_device_room(list);
@@ -43,19 +44,19 @@ double magnitude_on_device(const GradientList& grads, const std::string& how, co
   auto* const memory = static_cast<double*>(scratch.array.view.data);
   clear(op, grads.first(), memory, room * 8);
   dlk::magnitude_on_device(how.c_str(), dtype_of(grads.first().element), list, memory, grads.first().queue);
-  return py::float_(scratch.owner[py::int_(room - 1)]);
+  return scratch.owner;
 }
 
-double magnitude_of(const py::list& arrays, const std::string& how) {
+py::object magnitude_of(const py::list& arrays, const std::string& how) {
   const GradientList grads("global_grad_norm", arrays);
-  if (grads.held.empty()) return 0;
+  if (grads.held.empty()) return py::float_(0.0);
   std::vector<PlainTensor> list;
   for (const auto& g : grads.held) list.push_back({g->view.data, size_of(g->view)});
   if (grads.first().device == Device::cuda) return magnitude_on_device(grads, how, list);
   double result = 0;
   run_released(grads.elements,
                [&] { result = magnitude(how.c_str(), dtype_of(grads.first().element), grads.first().device, list); });
-  return result;
+  return py::float_(result);
 }
 
 // A rule that looks at the arrays alone, in place.

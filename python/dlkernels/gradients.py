@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ._arrays import copy, copy_into, zeros_state
+from ._arrays import copy, copy_into, to_host, zeros_state
 from ._op import Engine, core
 from .optimizer import Optimizer, StepInfo, real
 from .optimizer_device import DeviceStepInfo
@@ -27,6 +27,11 @@ def _by_dtype(grads: Iterable[Any]) -> list[list[Any]]:
     return list(kinds.values())
 
 
+def _size(grads: list[Any], how: str) -> float:
+    found = core.magnitude(grads, how)
+    return found if isinstance(found, float) else float(to_host(found[-1:])[0])  # a GPU's
+
+
 def global_grad_norm(grads: Iterable[Any], norm_type: float = 2.0) -> float:
     """The norm of all gradients together, None left out: root of the sum of squares (2), sum of magnitudes (1) or the largest (inf).
 
@@ -39,7 +44,7 @@ def global_grad_norm(grads: Iterable[Any], norm_type: float = 2.0) -> float:
     """
     if norm_type not in _HOW:
         raise ValueError(f"global_grad_norm: norm_type must be 1, 2 or inf, got {norm_type!r}.")
-    found = [core.magnitude(kind, _HOW[norm_type]) for kind in _by_dtype(grads)]
+    found = [_size(kind, _HOW[norm_type]) for kind in _by_dtype(grads)]
     if norm_type == math.inf:
         return math.nan if any(map(math.isnan, found)) else max(found, default=0.0)
     return math.sqrt(sum(found)) if norm_type == 2.0 else float(sum(found))

@@ -130,6 +130,8 @@ class Optimizer(ABC):
                     f"{self.name}: params[{i}] must be a NumPy, CuPy, PyTorch or JAX array, got {type(p).__name__}."
                 )
             check_parameter(self.name, i, p, self.storage)
+            if on_gpu(p) and type(self)._run is not Optimizer._run:
+                raise ValueError(f"{self.name}: the target cuda does not have this op yet. Pass CPU arrays.")
             self._params.append(p)
             self._steps.append(0)
             self._numbers.append(self._first_numbers(group))
@@ -246,8 +248,6 @@ class Optimizer(ABC):
         self._on_device = on_gpu(self._params[0])
         if any(on_gpu(p) != self._on_device for p in self._params):
             raise ValueError(f"{self.name}: params must all be on a GPU, or none of them.")
-        if self._on_device and type(self)._run is not Optimizer._run:
-            raise ValueError(f"{self.name}: the target cuda does not have this op yet. Pass CPU arrays.")
 
     def _engine(self, rule: str, keys: Sequence[str], kept: Sequence[str], members: list[int], first: list[int]) -> Any:
         of = [self._states[i] for i in members]
