@@ -18,9 +18,7 @@ ROWS = ("rows_scores", "rows_losses", "rows_norms", "rows_layers")
 LOOPS = ("map", *ROWS, "reduce", "labels", "update", "step", "distance", "rescale")
 PACKETS = ("map", *ROWS, "reduce", "update", "step", "rescale")  # class ids and lines are read one by one
 # What writes numbers per block, row or column, and no array of the storage type.
-NUMBERS_ALONE = (
-    r"sum_kernel|magnitude_kernel|9logsumexpE|7momentsE|combine_moments|normalize_sums|pair_sums|5widenI|slope_of|sum_over_rows"
-)
+NUMBERS_ALONE = r"sum_kernel|magnitude_kernel|9logsumexpE|7momentsE|combine_moments|normalize_sums|pair_sums|5widenI|slope_of|sum_over_rows"
 # The arithmetic of cmake/DlkCuda.cmake.
 FLAGS = [
     "-std=c++17",
