@@ -19,8 +19,8 @@ extern const StepTable step_entries;
 extern const DeviceCalls device_calls;
 
 extern const Target target;
-const Target target = {DLK_TEXT(DLK_TARGET), &map_entries,      &rows_entries,      &reduce_entries,  &label_entries,
-                       &update_entries,      &distance_entries, &magnitude_entries, &rescale_entries, &device_calls,
-                       &step_entries};
+const Target target = {DLK_TEXT(DLK_TARGET), &map_entries,    &rows_entries,     &reduce_entries,
+                       &label_entries,       &update_entries, &distance_entries, &magnitude_entries,
+                       &rescale_entries,     &device_calls,   &step_entries};
 }  // namespace DLK_TARGET
 }  // namespace dlk
