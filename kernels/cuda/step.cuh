@@ -66,7 +66,7 @@ DLK_DEVICE double block_magnitude(const magnitude_batch& b, std::int64_t begin) 
     const Run& run = b.run[k];
     const std::int64_t from = run.begin > begin ? run.begin : begin;
     const std::int64_t to = at_most(run.begin + run.n, begin + kBlock);
-#pragma unroll 2
+#pragma unroll 1
     for (std::int64_t row = from / kLanes * kLanes; row < to; row += kLanes) {
       const std::int64_t mine = row + lane_id() * kEight;  // in the concatenation
       const int first = mine < from ? int(at_most(from - mine, kEight)) : 0;
