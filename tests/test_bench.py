@@ -186,6 +186,8 @@ def test_another_step_is_not_timed():
     assert off == {"torch": pytest.approx(0.01), "torch-compile": pytest.approx(2.0)}
     half = next(r for r in ROWS if r.label == "AdamW bfloat16, float32 state 1 x 16 Mi")
     assert measure.steps_differ(half, moved) == {}
+    nothing = measure.steps_differ(row, {OURS: [1e-3, -1e-3], "torch": [1e-3, math.nan]})
+    assert not nothing["torch"] <= 0.05
 
 
 def test_minimal_bytes_and_operations():
@@ -292,6 +294,41 @@ def test_a_row_that_seems_slower_is_measured_again(monkeypatch):
     command.measure_again(Calmer(), rows, old, new, SimpleNamespace(tolerance=0.05, json=None))
     assert again == [(rows[0].name, [OURS, "numpy", "torch"])]
     assert [v for v, *_ in summary.comparison(old, new)] == ["SAME"] * 3
+
+
+def test_a_comparison_of_no_row_is_not_a_success(tmp_path, capsys):
+    then, now = tmp_path / "then.json", tmp_path / "now.json"
+    command.save(some(), now)
+    command.save({**some(), "rows": []}, then)
+    assert main(["bench", "--show", str(now), "--compare", str(then)]) == 2
+    assert "nothing is compared" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", [b"{bad", b"[1]", b"{}", b'{"format": 2}', b"\xc7\xff"])
+def test_a_foreign_file_is_2_and_says_so(text, tmp_path, capsys):
+    path = tmp_path / "foreign.json"
+    path.write_bytes(text)
+    for arguments in (["--show", str(path)], ["--compare", str(path)], ["--json", str(path), "--resume"]):
+        assert main(["bench", *arguments]) == 2
+        assert str(path) in capsys.readouterr().err
+
+
+def test_rows_that_a_resumed_run_measures_are_no_longer_left_out(monkeypatch):
+    bench: Any = SimpleNamespace(names=[OURS], measure=lambda row, names: result(row, ours=1e-5))
+    found, args = results(), SimpleNamespace(peers=None, json=None)
+    command.measure_rows(bench, ROWS[:3], found, args, end=0)
+    assert found["left_out"] == 3
+    command.measure_rows(bench, ROWS[:3], found, args, end=math.inf)
+    assert (found["left_out"], len(found["rows"])) == (0, 3)
+
+
+@pytest.mark.parametrize(("fresh", "kept"), [(False, True), (True, False)])
+def test_peers_keep_their_memory_but_for_allocating_rows(fresh, kept, monkeypatch):
+    given = {}
+    monkeypatch.setattr(measure.subprocess, "Popen", lambda *_, env, **__: given.update(env))
+    measure.Peer("torch", 3, "module", fresh=fresh)
+    assert ("mmap_threshold" in given["GLIBC_TUNABLES"]) == kept
+    assert {given[name] for name in measure._THREAD_VARIABLES} == {"3"}
 
 
 # --- what is written ------------------------------------------------------------------------------------------------------------

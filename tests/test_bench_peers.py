@@ -68,6 +68,8 @@ def test_the_check_finds_a_wrong_result(name):
         assert check.error_of(p, row, numbers) <= check.TOLERANCE[row.dtype]
         wrong = [a * 1.01 for a in numbers] if row.part == VALUE else [numbers[0] * 1.01, *numbers[1:]]
         assert check.error_of(p, row, wrong) > check.TOLERANCE[row.dtype], row.name
+        nothing = [*numbers[:-1], numbers[-1] * np.nan]
+        assert not check.error_of(p, row, nothing) <= check.TOLERANCE[row.dtype], row.name
 
 
 def test_the_check_finds_a_shape_and_a_dropped_part():

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dlkernels as dk
 
@@ -20,7 +20,7 @@ from .measure import Bench
 from .native import attach
 from .options import FULL_MINUTES, QUICK_MINUTES, add_options, compiled_here, pick_peers, pick_rows
 from .row import OURS, Row
-from .summary import SAME, Result, compared, same_peers
+from .summary import SAME, Result, compared, comparison, same_peers
 
 FORMAT = 2
 
@@ -39,7 +39,8 @@ def start(args: argparse.Namespace) -> Result:
     }
     if args.resume and args.json and args.json.exists():
         before = load(args.json)
-        same = all(before["machine"][key] == about[key] for key in ("cpu", "threads", "commit", "changed", "versions"))
+        keys = ("cpu", "gpu", "threads", "commit", "changed", "versions")
+        same = before["device"] == args.device and all(before["machine"].get(key) == about.get(key) for key in keys)
         if same and not about["changed"]:
             return before
         print(f"{args.json}: another machine, version or commit, so nothing is kept", file=sys.stderr)
@@ -48,10 +49,15 @@ def start(args: argparse.Namespace) -> Result:
 
 def load(path: Path) -> Result:
     """A JSON file that this command wrote."""
-    results: Result = json.loads(path.read_text(encoding="utf-8"))
-    if results.get("format") != FORMAT:
+    try:
+        results: Any = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise OSError(f"{path} is no JSON: {error}") from error
+    if not isinstance(results, dict) or not {"format", "machine", "rows"} <= results.keys():
+        raise OSError(f"{path} was not written by dlkernels bench --json")
+    if results["format"] != FORMAT:
         raise OSError(f"{path} is of another format than this version's ({FORMAT}): measure anew")
-    return results
+    return cast(Result, results)
 
 
 def save(results: Result, path: Path | None) -> None:
@@ -81,6 +87,7 @@ def measure_rows(bench: Bench, rows: Sequence[Row], results: Result, args: argpa
     """Row by row until the time is over; what is left out is counted."""
     done = {row["name"] for row in results["rows"]}
     todo = [row for row in rows if row.name not in done]
+    results["left_out"] = 0
     for i, row in enumerate(todo):
         if time.monotonic() > end:
             results["left_out"] = len(todo) - i
@@ -167,6 +174,8 @@ def finish(results: Result, old: Result | None, args: argparse.Namespace) -> int
         args.html.parent.mkdir(parents=True, exist_ok=True)
         args.html.write_text(page.page(results), encoding="utf-8")
         print(f"{args.html}: the same as a page")
+    if old and not comparison(old, results):
+        raise OSError(f"no row of {args.compare} is in this run: nothing is compared")
     return int(old is not None and table.show_comparison(old, results, args.tolerance) > 0)
 
 

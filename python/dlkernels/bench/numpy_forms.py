@@ -28,7 +28,7 @@ def _softmax(x: Any, out: Any) -> Any:
 
 
 NUMPY_OUT: dict[str, Formula] = {
-    "tanh": lambda x, out: np.tanh(x, out=out),
+    "tanh": np.tanh,  # no Python between: its call is what ours is compared with
     "relu": lambda x, out: np.maximum(x, 0, out=out),
     "relu6": lambda x, out: np.clip(x, 0, 6, out=out),
     "hardtanh": lambda x, out: np.clip(x, -1, 1, out=out),

@@ -30,16 +30,19 @@ def _names(known: Sequence[str], what: str) -> Any:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
+    value = int(text) if text.isdecimal() else 0
     if not 1 <= value <= 1024:
-        raise argparse.ArgumentTypeError(f"must be in 1 to 1024, got {text}")
+        raise argparse.ArgumentTypeError(f"must be in 1 to 1024, got {text!r}")
     return value
 
 

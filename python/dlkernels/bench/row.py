@@ -37,7 +37,7 @@ class Row:
     label: str = ""  # the name under which an issue asked for it
     asked: float = 0.0  # the ratio wanted: their time / our time
     against: str = (
-        "best"  # whose time: the best of the peers, "copy" (the roof), or the label of another row (our own time there)
+        "best"  # whose time: the best of the peers, or the label of another row (our own time there, or the best copy)
     )
 
     @property

@@ -163,7 +163,7 @@ def show_comparison(old: Result, new: Result, tolerance: float) -> int:
         left=2,
     )
     print(", ".join(f"{name} {n}" for name, n in counts.items()) + f" of {len(found)} rows in both runs")
-    if about["cpu"] != new["machine"]["cpu"] or about["threads"] != new["machine"]["threads"]:
+    if any(about.get(key) != new["machine"].get(key) for key in ("cpu", "gpu", "threads")):
         print("The machines or threads differ: the verdicts say nothing about the code.")
     return counts["SLOW"]
 

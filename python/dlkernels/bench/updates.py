@@ -55,11 +55,11 @@ _SLOW = {"Adafactor", "Muon"}  # a direction by NumPy: the small list only
 
 
 def sizes_of(row: Row) -> list[tuple[int, ...]]:
-    """Shapes of the row's tensors."""
+    """Shapes of the row's tensors; Muon's are its matrices."""
     if row.shape:
         count, size = row.shape
         return [(size,) for _ in range(count)]
-    return LISTS[row.size]
+    return [s for s in LISTS[row.size] if row.subject != "Muon" or len(s) == 2]
 
 
 def _row(optimizer: str, size: str, tier: int, **options: Any) -> Row:
@@ -115,7 +115,7 @@ def step_operations(row: Row) -> int:
 
 def run_step(peer: str, row: Row, place: Callable[[Any], Any] = lambda x: x, device: str = "cpu") -> Ready | None:
     """One step of the optimizer. `place` puts our arrays where they are to be, `device` PyTorch's."""
-    shapes = [s for s in sizes_of(row) if row.subject != "Muon" or len(s) == 2]
+    shapes = sizes_of(row)
     params = [filled(s, row.dtype, seed=i % 7) for i, s in enumerate(shapes)]
     grads = [filled(s, row.dtype, seed=8 + i % 7) for i, s in enumerate(shapes)]
     if peer == OURS:
