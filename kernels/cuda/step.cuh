@@ -138,7 +138,7 @@ DLK_DEVICE void begin_step_here(const step_batch& b) {
 }
 
 template <magnitude how, class S>
-__global__ void __launch_bounds__(kReduceThreads) magnitude_kernel(const magnitude_batch __grid_constant__ b) {
+__global__ void __launch_bounds__(kReduceThreads, 3) magnitude_kernel(const magnitude_batch __grid_constant__ b) {
   constexpr int warps = kReduceThreads / kWarp;
   const int warp = int(threadIdx.x) / kWarp;
   const std::int64_t block = std::int64_t(blockIdx.x) * warps + warp;
@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(kReduceThreads) magnitude_kernel(const magnitu
   if (b.goes_on) begin_step_here(b.then);
 }
 
-__global__ void __launch_bounds__(kRowsPerLaunch) step_kernel(const step_batch __grid_constant__ b) {
+__global__ void __launch_bounds__(kRowsPerLaunch, 8) step_kernel(const step_batch __grid_constant__ b) {
   begin_step_here(b);
 }
 
