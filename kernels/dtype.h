@@ -64,7 +64,11 @@ DLK_FN uint_t<V> f32_bits_from_f16(uint_t<V> h) {
 
 DLK_FN float to_compute(f32 x) { return x; }
 DLK_FN double to_compute(f64 x) { return x; }
-DLK_FN float to_compute(f16 x) { return from_bits<float>(f32_bits_from_f16<float>(x.u)); }
+DLK_FN float to_compute(f16 x) {
+  float v;
+  DLK_WIDEN_16("cvt.f32.f16", v, x.u, from_bits<float>(f32_bits_from_f16<float>(x.u)));
+  return v;
+}
 DLK_FN float to_compute(bf16 x) { return from_bits<float>(f32_bits_from_bf16<std::uint32_t>(x.u)); }
 
 template <class T>
@@ -79,11 +83,15 @@ DLK_FN f64 to_storage<f64>(double v) {
 }
 template <>
 DLK_FN f16 to_storage<f16>(float v) {
-  return {std::uint16_t(f16_from_f32_bits<float>(bits(v)))};
+  f16 h;
+  DLK_NARROW_16("cvt.rn.f16.f32", h.u, v, std::uint16_t(f16_from_f32_bits<float>(bits(v))));
+  return h;
 }
 template <>
 DLK_FN bf16 to_storage<bf16>(float v) {
-  return {std::uint16_t(bf16_from_f32_bits<std::uint32_t>(bits(v)))};
+  bf16 h;
+  DLK_NARROW_16("cvt.rn.bf16.f32", h.u, v, std::uint16_t(bf16_from_f32_bits<std::uint32_t>(bits(v))));
+  return h;
 }
 
 DLK_END

@@ -33,6 +33,16 @@ def test_the_current_stream_is_used(cp: Any) -> None:
     assert float(y.min()) == float(y.max()) == 50.0
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_all_16_bit_numbers(cp: Any, dtype: str) -> None:
+    """The device converts by instructions where the CPU has formulas."""
+    import ml_dtypes
+
+    x = np.arange(1 << 16, dtype=np.uint16).view(ml_dtypes.bfloat16 if dtype == "bfloat16" else np.float16)
+    for op in (dk.relu, dk.sigmoid, dk.tanh, dk.silu, dk.gelu, dk.softplus, dk.mish):
+        same_bits(op(cp.asarray(x)), op(x), f"{op.__name__} {dtype}")
+
+
 def test_large_shapes(cp: Any, rng: np.random.Generator) -> None:
     """Rows that need a cluster, or more than one; grids that loop."""
     for shape in [(3, 70_000), (2, 300_000), (1, 1 << 20), (40_000, 33), (1 << 22,)]:
