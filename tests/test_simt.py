@@ -31,7 +31,7 @@ from simt_build import (
     objects,
 )
 
-BITS = ("bits_elementwise", "bits_update", "bits_step", "bits_rows", "bits_reduce", "bits_lines")
+BITS = ("bits_elementwise", "bits_rows", "bits_reduce", "bits_lines")
 SECONDS = 900  # a run takes 5 to 30, some minutes in full; only a hang takes longer
 
 pytestmark = pytest.mark.skipif(
@@ -104,6 +104,14 @@ BARRIERS = {
         "    meet();\n#pragma unroll\n    for (int k = 0; k < Op::sums; ++k) {\n      S v",
     ),
     "lanes are read": ("norms", "row_teams.cuh", "meet();  // before the lanes"),
+    "inbox": ("norms", "row_teams.cuh", "      __syncthreads();\n    } else {\n      cluster.meet();\n    }\n#pragma"),
+    "total": ("norms", "row_teams.cuh", "    __syncthreads();\n    for (int k = 0; k < Op::sums"),
+    "outputs": ("norms", "rows.cuh", "        team.meet();\n        tile.store();"),
+    "columns": (
+        "norms",
+        "row_teams.cuh",
+        "      cluster.meet();\n    } else {\n      __syncthreads();\n    }\n    const int columns",
+    ),
 }
 
 
