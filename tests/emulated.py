@@ -139,7 +139,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801  the name that CuPy's arrays
 
     def __getattr__(self, name: str) -> Any:
         """Reductions that the library leaves to the arrays: computed by NumPy."""
-        if name not in {"any", "argmax", "max", "mean", "min", "sum"}:
+        if name not in {"argmax", "max", "mean", "min", "sum"}:
             raise AttributeError(name)
 
         def reduce(*args: Any, **options: Any) -> ndarray:

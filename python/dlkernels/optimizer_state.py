@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,10 @@ def _state(optimizer: Optimizer, i: int, group: Mapping[str, Any], theirs: Mappi
                 f"wanted {tuple(state.shape)}."
             )
         copy_into(state, theirs[key])
-        if key in optimizer.nonnegative_keys and str(state.dtype) != "uint8" and bool((state < 0).any()):
+        if key in optimizer.nonnegative_keys and str(state.dtype) != "uint8" and _negative(state):
             raise ValueError(f"{optimizer.name}: {key!r} of parameter {i} has negative elements.")
     return fresh
+
+
+def _negative(state: Any) -> bool:
+    return math.prod(state.shape) > 0 and float((state < 0).max()) != 0
