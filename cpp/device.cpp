@@ -2,7 +2,6 @@
 
 #include <cstring>
 #include <string>
-#include <utility>
 
 #include "check.h"
 #include "target.h"
@@ -12,9 +11,11 @@ namespace {
 
 const DeviceCalls& calls() { return *target_for(Device::cuda).device; }
 
+// `row` is written last and read first.
 void raise_found(const char* op, BadLabel& box) {
-  if (box.row < 0) return;
-  const BadLabel found = std::exchange(box, BadLabel{-1, 0, 0, 0});
+  if (__atomic_load_n(&box.row, __ATOMIC_ACQUIRE) < 0) return;
+  const BadLabel found = box;
+  __atomic_store_n(&box.row, std::int64_t{-1}, __ATOMIC_RELEASE);
   check::earlier_label(op, found);
 }
 
@@ -34,6 +35,7 @@ void clear(const char* op, const TensorView& t, void* memory, std::int64_t bytes
   if (t.device == Device::cpu) {
     std::memset(memory, 0, static_cast<std::size_t>(bytes));
   } else if (bytes > 0) {
+    const OnDevice on(op, t);
     check::device_status(op, calls().clear(memory, bytes, t.queue));
   }
 }

@@ -227,7 +227,9 @@ def stand_in() -> types.ModuleType:
         float32=np.float32, float64=np.float64, bfloat16=ml_dtypes.bfloat16,
         cuda=types.SimpleNamespace(
             get_current_stream=lambda device=0: stream, Device=lambda device=0: contextlib.nullcontext(),
-            runtime=types.SimpleNamespace(getDevice=lambda: 0),
+            runtime=types.SimpleNamespace(
+                getDevice=lambda: 0, pointerGetAttributes=lambda pointer: types.SimpleNamespace(device=0)
+            ),
         ),
     )  # fmt: skip
     return cupy

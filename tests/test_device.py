@@ -6,6 +6,7 @@ Run on the emulated device (tests/emulated.py) everywhere, and on a real one, wi
 from __future__ import annotations
 
 import sys
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -192,6 +193,35 @@ def test_dlpack(stand_in: emulated.Device, monkeypatch: pytest.MonkeyPatch) -> N
         out = cp.empty(x.shape, dtype=x.dtype)
         assert dk.silu(lent, out=out) is out
         same_bits(out, dk.silu(x), "out")
+
+
+class OnlyInterface:
+    """A GPU array of a library that has nothing but __cuda_array_interface__."""
+
+    def __init__(self, there: Any) -> None:
+        self.__cuda_array_interface__ = there.__cuda_array_interface__
+        self.dtype, self.kept = there.dtype, there
+
+
+def test_cuda_array_interface(stand_in: emulated.Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stand_in.used(monkeypatch) as cp:
+        x = np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4)
+        y = dk.silu(OnlyInterface(cp.asarray(x)))
+        assert type(y) is cp.ndarray
+        same_bits(y, dk.silu(x), "silu")
+
+
+def test_parameters_of_two_devices(stand_in: emulated.Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step has one stream."""
+
+    class OnAnother(emulated.ndarray):
+        device = types.SimpleNamespace(id=1)
+        data = property(lambda self: types.SimpleNamespace(ptr=emulated.ndarray.data.fget(self).ptr, device_id=1))
+
+    with stand_in.used(monkeypatch) as cp:
+        here = cp.asarray(np.ones(3, np.float32))
+        with pytest.raises(ValueError, match="^SGD: params must be on one GPU|different devices"):
+            dk.optim.SGD([here, OnAnother(here._view)], lr=0.1)
 
 
 def test_devices_do_not_mix(cp: Any) -> None:

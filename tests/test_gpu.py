@@ -4,7 +4,8 @@ too is in test_device.py, whose tests run on the real one as well. Both are run 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,21 @@ def cp() -> Any:
     return pytest.importorskip("cupy")
 
 
+@contextlib.contextmanager
+def own_stream(cp: Any) -> Iterator[Any]:
+    """A stream of its own, behind what has been queued, whose memory comes from a pool of its own: a graph goes on writing to the
+    memory that its calls were given, so nobody else may be given it.
+    """
+    pool = cp.cuda.MemoryPool()
+    cp.cuda.Device().synchronize()
+    with cp.cuda.using_allocator(pool.malloc), cp.cuda.Stream(non_blocking=True) as stream:
+        yield stream
+        stream.synchronize()
+
+
 def test_the_current_stream_is_used(cp: Any) -> None:
     x = cp.zeros(1 << 24, dtype=cp.float32)
-    with cp.cuda.Stream(non_blocking=True) as stream:
+    with own_stream(cp) as stream:
         for _ in range(50):
             x += 1  # queued on this stream: a kernel on another one would read too early
         y = dk.relu(x)
@@ -75,7 +88,7 @@ def test_calls_are_captured_in_a_graph(cp: Any, rng: np.random.Generator, name: 
     first, then = (rng.standard_normal((64, 1000)).astype(np.float32) for _ in range(2))
     t = cp.asarray(rng.integers(0, 1000, 64))
     x, out = cp.asarray(first), cp.empty((64, 1000), cp.float32)
-    with cp.cuda.Stream(non_blocking=True) as stream:
+    with own_stream(cp) as stream:
         work(x, t, out)  # fills the memory pool
         stream.begin_capture()
         work(x, t, out)
@@ -91,7 +104,7 @@ def test_a_step_is_captured_in_a_graph(cp: Any, rng: np.random.Generator) -> Non
     gradients = [rng.standard_normal(n.size).astype(np.float32) for n in start]
     weights, grads = [cp.asarray(a) for a in start], [cp.asarray(a) for a in gradients]
     on_gpu, on_cpu = dk.optim.AdamW(weights, lr=0.01), dk.optim.AdamW(start, lr=0.01)
-    with cp.cuda.Stream(non_blocking=True) as stream:
+    with own_stream(cp) as stream:
         on_gpu.step(grads, max_norm=1.0)
         stream.begin_capture()
         on_gpu.step(grads, max_norm=1.0)

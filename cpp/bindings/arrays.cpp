@@ -308,11 +308,11 @@ void read_array(Array& a, PyObject* object, const char* op, const char* arg) {
     not_an_array(object, op, arg, "its DLPack capsule is of a version this library does not read.");
   }
   if (device.device_type == kDLCUDA || device.device_type == kDLCUDAManaged) {
-    // Asked without a stream, a producer makes the legacy default stream wait for its work.
+    // Asked without a stream, a producer makes the legacy default stream (1) wait for its work.
     helper("_require_cuda")();
     a.view.device = Device::cuda;
     a.view.device_id = device.device_id;
-    a.view.queue = reinterpret_cast<void*>(std::uintptr_t{1});
+    a.view.queue = reinterpret_cast<void*>(helper("stream_after")(1, device.device_id).cast<std::uintptr_t>());
     return;
   }
   if (device.device_type != kDLCPU && device.device_type != kDLCUDAHost) {

@@ -27,22 +27,32 @@ namespace {
 
 constexpr int kMaxDevices = 64;
 
-int use(int device, int* before) {
-  cudaError_t error = cudaGetDevice(before);
-  if (error == cudaSuccess && *before != device) error = cudaSetDevice(device);
+// What fails besides launches has no kernel to name, and must not be found again by somebody else's call.
+int result_of(const char* what, cudaError_t error) {
+  if (error == cudaSuccess) return 0;
+  cudaGetLastError();
+  std::snprintf(failure_text(), kFailureText, "%s: %s", what, cudaGetErrorString(error));
   return int(error);
 }
 
+int use(int device, int* before) {
+  cudaError_t error = cudaGetDevice(before);
+  if (error == cudaSuccess && *before != device) error = cudaSetDevice(device);
+  return result_of("the device could not be made the current one", error);
+}
+
 int clear(void* memory, std::int64_t bytes, void* queue) {
-  return int(cudaMemsetAsync(memory, 0, std::size_t(bytes), static_cast<cudaStream_t>(queue)));
+  return result_of("memory could not be cleared",
+                   cudaMemsetAsync(memory, 0, std::size_t(bytes), static_cast<cudaStream_t>(queue)));
 }
 
 int wait(int device) {
   int before = 0;
-  cudaError_t error = cudaError_t(use(device, &before));
-  if (error == cudaSuccess) error = cudaDeviceSynchronize();
+  const int unusable = use(device, &before);
+  if (unusable != 0) return unusable;
+  const int failed = result_of("a kernel that was queued earlier failed", cudaDeviceSynchronize());
   cudaSetDevice(before);
-  return int(error);
+  return failed;
 }
 
 const char* failure() { return failure_text(); }

@@ -5,9 +5,11 @@ No array library is imported here: whoever passes a CuPy, PyTorch or JAX array h
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -41,16 +43,49 @@ def foreign_view(x: Any) -> tuple[int, bool, tuple[int, ...], tuple[int, ...] | 
         return None
     _require_cuda()
     pointer, readonly = interface["data"]
-    device = int(getattr(getattr(x, "device", 0), "id", 0))
-    if library in _JAX:
-        x.block_until_ready()  # JAX names no stream that its results could be waited for on
-        stream = _cupy("a JAX array on a GPU").cuda.get_current_stream(device).ptr
-        readonly = True
-    elif library == "cupy":
+    if library == "cupy":
+        device = x.data.device_id
         stream = sys.modules["cupy"].cuda.get_current_stream(device).ptr
+    elif library in _JAX:
+        x.block_until_ready()  # JAX names no stream that its results could be waited for on
+        device, readonly = _cuda_device(x) or 0, True
+        stream = _cupy("a JAX array on a GPU").cuda.get_current_stream(device).ptr
     else:
-        stream = interface.get("stream") or 1
+        device = _cuda_device(x) or 0
+        stream = stream_after(interface.get("stream") or 1, device)
     return pointer, readonly, tuple(interface["shape"]), interface.get("strides"), str(x.dtype), device, int(stream)
+
+
+def _cuda_device(x: Any) -> int | None:
+    """The device of a GPU array of whatever library; None for an array elsewhere."""
+    if hasattr(x, "__dlpack_device__"):
+        kind, device = x.__dlpack_device__()
+        return int(device) if kind in _DLPACK_CUDA else None
+    interface = getattr(x, "__cuda_array_interface__", None)
+    if interface is None:
+        return None
+    runtime = _cupy("an array on a GPU that only has __cuda_array_interface__").cuda.runtime
+    return int(runtime.pointerGetAttributes(interface["data"][0]).device)
+
+
+def place_of(x: Any) -> tuple[str, int]:
+    """(array library, device) of a GPU array: what shares a current stream."""
+    library = _library(x)
+    device = x.data.device_id if library == "cupy" else x.device.index if library == "torch" else _cuda_device(x)
+    return library, int(device or 0)
+
+
+def stream_after(producer: int, device: int) -> int:
+    """CuPy's current stream, on which results of foreign arrays are made, behind what the producer's stream has been given so far."""
+    cuda = _cupy("an array on a GPU of a library that is neither CuPy nor PyTorch").cuda
+    with cuda.Device(device):
+        current = cuda.get_current_stream(device)
+        legacy = 1  # CUDA's name for the stream that CuPy knows as 0
+        if (current.ptr or legacy) != (producer or legacy):
+            event = cuda.Event(disable_timing=True)
+            cuda.runtime.eventRecord(event.ptr, producer)
+            current.wait_event(event)
+        return int(current.ptr)
 
 
 def _cupy(what: str) -> Any:
@@ -92,22 +127,28 @@ def empty(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
     library = _library(like)
     if library == "torch":
         torch = sys.modules["torch"]
-        try:
+        with _memory_errors(torch):
             return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
-        except torch.OutOfMemoryError as e:  # a RuntimeError
-            raise MemoryError(str(e)) from e
     if library == "cupy":
         return _cupy_empty(like.data.device_id, shape, dtype)
     if library in _JAX:
-        on_gpu = hasattr(like, "__cuda_array_interface__")
-        return _cupy_empty(like.device.id, shape, dtype) if on_gpu else _aligned(shape, _dtype(dtype))
+        device = _cuda_device(like)
+        return _aligned(shape, _dtype(dtype)) if device is None else _cupy_empty(device, shape, dtype)
     if library != "numpy" and hasattr(like, "__array_namespace__"):
         xp = like.__array_namespace__()
         return xp.empty(shape, dtype=getattr(xp, dtype), device=like.device)
-    if library != "numpy" and like.__dlpack_device__()[0] in _DLPACK_CUDA:
-        _cupy("an array on a GPU whose library has no array namespace")
-        return _cupy_empty(like.__dlpack_device__()[1], shape, dtype)
+    if library != "numpy" and (device := _cuda_device(like)) is not None:
+        return _cupy_empty(device, shape, dtype)
     return np.empty(shape, dtype=_dtype(dtype))
+
+
+@contextlib.contextmanager
+def _memory_errors(torch: Any) -> Iterator[None]:
+    """PyTorch's OutOfMemoryError is a RuntimeError."""
+    try:
+        yield
+    except torch.OutOfMemoryError as e:
+        raise MemoryError(str(e)) from e
 
 
 def empty_like(like: Any, dtype: str) -> Any:
@@ -115,7 +156,8 @@ def empty_like(like: Any, dtype: str) -> Any:
     library = _library(like)
     if library == "torch":
         torch = sys.modules["torch"]
-        return torch.empty_like(like, dtype=getattr(torch, dtype))
+        with _memory_errors(torch):
+            return torch.empty_like(like, dtype=getattr(torch, dtype))
     if library == "cupy":
         with sys.modules["cupy"].cuda.Device(like.data.device_id):
             return sys.modules["cupy"].empty_like(like, dtype=_dtype(dtype))
@@ -155,11 +197,25 @@ def finish(like: Any, result: Any) -> Any:
     return result
 
 
+def on_device_of(x: Any) -> contextlib.AbstractContextManager[Any]:
+    """CuPy works on the current device, whatever the arrays': within this, it is x's."""
+    if _library(x) == "cupy":
+        device: contextlib.AbstractContextManager[Any] = sys.modules["cupy"].cuda.Device(x.data.device_id)
+        return device
+    return contextlib.nullcontext()
+
+
+def zeros(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
+    """Zeros in C order, beside `like`."""
+    array = empty(like, shape, dtype)
+    with on_device_of(array):
+        array[...] = 0
+    return array
+
+
 def zeros_state(like: Any) -> Any:
-    """Zeros for optimizer state: float64 for float64 parameters, float32 for all others; C order, beside `like`."""
-    state = empty(like, tuple(like.shape), "float64" if str(like.dtype).endswith("float64") else "float32")
-    state[...] = 0
-    return state
+    """Zeros for optimizer state: float64 for float64 parameters, float32 for all others."""
+    return zeros(like, tuple(like.shape), "float64" if str(like.dtype).endswith("float64") else "float32")
 
 
 def device_array(like: Any, values: Any) -> Any:
@@ -178,7 +234,8 @@ def to_host(x: Any, dtype: Any = np.float64) -> Any:
 
 def copy(x: Any) -> Any:
     """A copy in x's own library."""
-    return x.clone() if _library(x) == "torch" else x.copy()
+    with on_device_of(x):
+        return x.clone() if _library(x) == "torch" else x.copy()
 
 
 def copy_into(to: Any, source: Any) -> None:
@@ -191,7 +248,8 @@ def copy_into(to: Any, source: Any) -> None:
         torch = sys.modules["torch"]
         to.copy_(source if _library(source) == "torch" else torch.from_numpy(np.asarray(source, dtype=np.float64)))
     elif _library(to) == "cupy":
-        to[...] = sys.modules["cupy"].asarray(source)
+        with on_device_of(to):
+            to[...] = sys.modules["cupy"].asarray(source)
     else:
         to[...] = source
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from . import optimizer_state
-from ._arrays import on_gpu
+from ._arrays import on_device_of, on_gpu, place_of
 from ._op import Engine, core
 from .optimizer_device import DeviceStepInfo, DeviceSteps
 from .optimizer_storage import Storage, check_parameter, checked, dtype_name, kept_as, master_of, new_state
@@ -217,7 +217,8 @@ class Optimizer(ABC):
             if fill := self._fill(group, key):
                 if kept not in {"wide", "bfloat16"}:
                     raise ValueError(f'{self.name}: {key} begins at {fill}, which state_dtype="uint8" does not allow.')
-                state[key][...] = fill
+                with on_device_of(state[key]):
+                    state[key][...] = fill
         return state | master_of(p, self.storage)
 
     # The step.
@@ -248,6 +249,9 @@ class Optimizer(ABC):
         self._on_device = on_gpu(self._params[0])
         if any(on_gpu(p) != self._on_device for p in self._params):
             raise ValueError(f"{self.name}: params must all be on a GPU, or none of them.")
+        places = {place_of(p) for p in self._params} if self._on_device else set()
+        if len(places) > 1:  # one stream takes the step
+            raise ValueError(f"{self.name}: params must be on one GPU and of one array library, got {sorted(places)}.")
 
     def _engine(self, rule: str, keys: Sequence[str], kept: Sequence[str], members: list[int], first: list[int]) -> Any:
         of = [self._states[i] for i in members]

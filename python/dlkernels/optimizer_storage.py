@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, TypedDict
 
-from ._arrays import copy_into, empty, zeros_state
+from ._arrays import copy_into, zeros, zeros_state
 
 __all__ = ["SMALLEST_IN_BYTES", "Storage", "checked", "kept_as", "master_of", "new_state"]
 
@@ -82,21 +82,15 @@ def kept_as(parameter: Any, storage: Storage, nonnegative: bool) -> str:
     return "wide"
 
 
-def _zeros(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
-    array = empty(like, shape, dtype)
-    array[...] = 0
-    return array
-
-
 def new_state(parameter: Any, kept: str, key: str) -> dict[str, Any]:
     """Zeros: {key: array}, and {key_scale: array} for bytes."""
     shape = tuple(parameter.shape)
     if kept == "wide":
         return {key: zeros_state(parameter)}
     if kept == "bfloat16":
-        return {key: _zeros(parameter, shape, "bfloat16")}
+        return {key: zeros(parameter, shape, "bfloat16")}
     size = math.prod(shape)
-    return {key: _zeros(parameter, shape, "uint8"), f"{key}_scale": _zeros(parameter, (-(-size // SCALED),), "float32")}
+    return {key: zeros(parameter, shape, "uint8"), f"{key}_scale": zeros(parameter, (-(-size // SCALED),), "float32")}
 
 
 def master_of(parameter: Any, storage: Storage) -> dict[str, Any]:
@@ -106,5 +100,5 @@ def master_of(parameter: Any, storage: Storage) -> dict[str, Any]:
         copy_into(master, parameter)
         return {"master": master}
     if storage["precision"] == "remainder":
-        return {"remainder": _zeros(parameter, (*parameter.shape, 2), "uint8")}
+        return {"remainder": zeros(parameter, (*parameter.shape, 2), "uint8")}
     return {}
