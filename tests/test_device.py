@@ -220,7 +220,7 @@ def test_parameters_of_two_devices(stand_in: emulated.Device, monkeypatch: pytes
 
     with stand_in.used(monkeypatch) as cp:
         here = cp.asarray(np.ones(3, np.float32))
-        with pytest.raises(ValueError, match="^SGD: params must be on one GPU|different devices"):
+        with pytest.raises(ValueError, match=r"^SGD: params must be on one GPU|different devices"):
             dk.optim.SGD([here, OnAnother(here._view)], lr=0.1)
 
 
