@@ -29,6 +29,9 @@ FIRST = [
     "test_bits.py",
     "test_cli.py",
     "test_packaging.py",
+    "test_bench_peers.py",
+    "test_device.py",  # takes the emulated device that test_simt.py has compiled meanwhile
+    "test_optimizer_device.py",
 ]
 MOST_WORKERS = 8
 

@@ -16,18 +16,18 @@ template <class Op>
 struct row_call {
   Op op;
   RowArgs a;
-  Walk row_walk, column_walk;  // those that `a` points to on the host
-  bool walks;
-  Dtype dtype;
-  unsigned packets;   // bit k: operand k, at every row, begins at a multiple of 16 bytes and is a run
-  bool sums_columns;  // a.column_sum is wanted
-  bool resident;      // a row's groups hold all of it
-  bool rows_apart;
-  int threads, groups, teams;
-  int held, parts, slots;
-  int blocks;           // tiles of a row, counted in canonical blocks
-  std::int64_t splits;  // of a row whose columns have nothing to do with each other: each is a job
-  std::int64_t jobs;
+  Walk row_walk{}, column_walk{};  // those that `a` points to on the host
+  bool walks{};
+  Dtype dtype{};
+  unsigned packets{};   // bit k: operand k, at every row, begins at a multiple of 16 bytes and is a run
+  bool sums_columns{};  // a.column_sum is wanted
+  bool resident{};      // a row's groups hold all of it
+  bool rows_apart{};
+  int threads{}, groups{}, teams{};
+  int held{}, parts{}, slots{};
+  int blocks{};           // tiles of a row, counted in canonical blocks
+  std::int64_t splits{};  // of a row whose columns have nothing to do with each other: each is a job
+  std::int64_t jobs{};
 };
 
 // What a group needs to know of its row before it can read it. There are two: of this row, and of the one before, which others may still read.
