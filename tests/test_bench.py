@@ -190,6 +190,16 @@ def test_another_step_is_not_timed():
     assert not nothing["torch"] <= 0.05
 
 
+def test_a_step_that_nobody_else_takes_is_ours_to_explain():
+    """Else a wrong rule of ours would throw out the right ones and be timed alone."""
+    errors: dict[str, float] = {}
+    assert measure.refused_steps({"torch": 0.2, "torch-compile": 1e-6}, errors).keys() == {"torch"}
+    assert errors == {"torch": 0.2, "torch-compile": 1e-6}
+    for differ in ({"torch": 0.2, "torch-compile": 0.2}, {"torch": math.nan}):
+        assert measure.refused_steps(differ, {}).keys() == {OURS}
+    assert measure.refused_steps({}, {}) == {}
+
+
 def test_minimal_bytes_and_operations():
     row = next(
         r for r in ROWS if r.subject == "swiglu" and r.part == "value" and r.dtype == "float32" and r.size == "LLC"
@@ -294,6 +304,18 @@ def test_a_row_that_seems_slower_is_measured_again(monkeypatch):
     command.measure_again(Calmer(), rows, old, new, SimpleNamespace(tolerance=0.05, json=None))
     assert again == [(rows[0].name, [OURS, "numpy", "torch"])]
     assert [v for v, *_ in summary.comparison(old, new)] == ["SAME"] * 3
+
+
+def test_a_row_that_is_not_timed_any_more_fails_the_comparison(tmp_path, capsys):
+    then, now = some(), some()
+    row = now["rows"][0]
+    row["seconds"].pop(OURS)
+    row["absent"] = {OURS: "not timed: wrong"}
+    paths = [tmp_path / "then.json", tmp_path / "now.json"]
+    for path, run in zip(paths, (then, now), strict=True):
+        command.save(run, path)
+    assert main(["bench", "--show", str(paths[1]), "--compare", str(paths[0])]) == 1
+    assert f"LOST {row['name']}: not timed: wrong" in capsys.readouterr().out
 
 
 def test_a_comparison_of_no_row_is_not_a_success(tmp_path, capsys):

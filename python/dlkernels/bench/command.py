@@ -20,7 +20,7 @@ from .measure import Bench
 from .native import attach
 from .options import FULL_MINUTES, QUICK_MINUTES, add_options, compiled_here, pick_peers, pick_rows
 from .row import OURS, Row
-from .summary import SAME, Result, compared, comparison, same_peers
+from .summary import SAME, Result, compared, comparison, lost, same_peers
 
 FORMAT = 2
 
@@ -174,7 +174,7 @@ def finish(results: Result, old: Result | None, args: argparse.Namespace) -> int
         args.html.parent.mkdir(parents=True, exist_ok=True)
         args.html.write_text(page.page(results), encoding="utf-8")
         print(f"{args.html}: the same as a page")
-    if old and not comparison(old, results):
+    if old and not comparison(old, results) and not lost(old, results):
         raise OSError(f"no row of {args.compare} is in this run: nothing is compared")
     return int(old is not None and table.show_comparison(old, results, args.tolerance) > 0)
 

@@ -140,11 +140,9 @@ class Bench:
                 moved.update({name: answer["moved"]} if "moved" in answer else {})
             else:
                 absent[name] = answer.get("absent") or f"not timed: {answer['wrong']}"
-        for name, off in steps_differ(row, moved).items():
-            errors[name] = off
-            if not off <= _STEP_TOLERANCE:
-                ready.remove(name)
-                absent[name] = f"not timed: its step differs from ours by {off:.2g} of its size"
+        for name, why in refused_steps(steps_differ(row, moved), errors).items():
+            ready.remove(name)
+            absent[name] = why
         for _ in range(self.rounds):
             for name in list(ready):
                 found = self._timed(name, fresh)
@@ -156,6 +154,15 @@ class Bench:
                     absent[name] = found
         seconds = {name: quantiles(times) for name, times in samples.items()}
         return {**row.as_json(), "name": row.name, **cost(row), "seconds": seconds, "errors": errors, "absent": absent}
+
+
+def refused_steps(differ: dict[str, float], errors: dict[str, float]) -> dict[str, str]:
+    """Who is not timed for the step that it took. Where nobody's step is ours, it is ours that nobody vouches for."""
+    errors.update(differ)
+    wrong = {name: off for name, off in differ.items() if not off <= _STEP_TOLERANCE}
+    if wrong and len(wrong) == len(differ):
+        return {OURS: "not timed: our step differs from that of every peer"}
+    return {name: f"not timed: its step differs from ours by {off:.2g} of its size" for name, off in wrong.items()}
 
 
 def steps_differ(row: Row, moved: dict[str, list[float]]) -> dict[str, float]:

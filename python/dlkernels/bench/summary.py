@@ -157,6 +157,12 @@ def comparison(old: Result, new: Result, tolerance: float = TOLERANCE) -> list[t
     return sorted(found, key=lambda item: [SLOW, FAST, SAME].index(item[0]))
 
 
+def lost(old: Result, new: Result) -> list[Result]:
+    """Rows of the new run in which we have no time, where the old run had one: wrong, or ended by a crash."""
+    timed = {row["name"] for row in old["rows"] if OURS in row["seconds"]}
+    return [row for row in new["rows"] if row["name"] in timed and OURS not in row["seconds"]]
+
+
 def duration(seconds: float) -> str:
     """With the unit that fits."""
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):

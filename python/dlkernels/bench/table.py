@@ -13,6 +13,7 @@ from .summary import (
     asked,
     best_peer,
     comparison,
+    lost,
     means,
     middle,
     quantity,
@@ -143,8 +144,8 @@ def show_absent(results: Result) -> None:
 
 
 def show_comparison(old: Result, new: Result, tolerance: float) -> int:
-    """Prints FAST, SLOW and the number of SAME; returns how many are SLOW."""
-    found = comparison(old, new, tolerance)
+    """Prints FAST, SLOW and the number of SAME, and what is not timed any more; returns how many are SLOW or lost."""
+    found, gone = comparison(old, new, tolerance), lost(old, new)
     lines = []
     for verdict, before, after in found:
         if verdict != "SAME":
@@ -165,7 +166,9 @@ def show_comparison(old: Result, new: Result, tolerance: float) -> int:
     print(", ".join(f"{name} {n}" for name, n in counts.items()) + f" of {len(found)} rows in both runs")
     if any(about.get(key) != new["machine"].get(key) for key in ("cpu", "gpu", "threads")):
         print("The machines or threads differ: the verdicts say nothing about the code.")
-    return counts["SLOW"]
+    for row in gone:
+        print(f"LOST {row['name']}: {row['absent'].get(OURS, 'not timed')}")
+    return counts["SLOW"] + len(gone)
 
 
 def describe(about: dict[str, Any], peers: Sequence[str], missing: Sequence[str]) -> None:
