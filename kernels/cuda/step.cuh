@@ -216,7 +216,11 @@ int magnitude_as(const MagnitudeArgs& a, Dtype dtype) {
   b.expected = 0;
   for (std::int64_t first = 0, run = 0, n; first < a.blocks; first += n) {
     n = fill(first, run);
-    if (n == 0) return int(cudaErrorInvalidValue);  // more runs in one block than a launch takes
+    if (n == 0) {
+      describe_failure("magnitude_kernel, for more tensors within 4,096 elements than its arguments hold", 1,
+                       kReduceThreads, 1, 0, int(cudaErrorInvalidValue));
+      return int(cudaErrorInvalidValue);
+    }
     b.expected += unsigned(ceil_div(n, warps));
   }
   for (std::int64_t first = 0, run = 0; first < a.blocks; first += b.blocks) {
@@ -224,7 +228,10 @@ int magnitude_as(const MagnitudeArgs& a, Dtype dtype) {
     b.blocks = fill(first, run);
     std::memcpy(b.run, a.run + run, std::size_t(b.runs) * sizeof(Run));
     const int error = launch(magnitude_kernel<how, S>, ceil_div(b.blocks, warps), kReduceThreads, {}, a.queue, b);
-    if (error != 0) return error;
+    if (error != 0) {  // those that were launched have counted themselves
+      cudaMemsetAsync(a.arrived, 0, sizeof(unsigned), static_cast<cudaStream_t>(a.queue));
+      return error;
+    }
   }
   return b.goes_on && rows_taken < a.then->rows ? begin_rest(*a.then, rows_taken) : 0;
 }
