@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import dlkernels as dk
+
 ROOT = Path(__file__).resolve().parents[1]
 SIMT, CUDA, CPU = ROOT / "tests/simt", ROOT / "kernels/cuda", ROOT / "cpp/cpu"
 CUDA_LOOPS = sorted(path.stem for path in CUDA.glob("*.cu") if path.stem != "probe")
@@ -20,7 +22,7 @@ EMULATION = ("simt", "runtime", "race")
 ARITHMETIC = ["-std=c++17", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fPIC"]
 # The instrumentation of -fsanitize=thread, without ThreadSanitizer's library: tests/simt/race.cpp is its runtime.
 KERNEL = [*ARITHMETIC, "-O1", "-fsanitize=thread", "-fno-strict-aliasing", "-x", "c++", "-DDLK_TARGET=simt"]
-LOOP = [*ARITHMETIC, "-O1", "-w", "-DDLK_TARGET=cpu"]
+LOOP = [*ARITHMETIC, "-O1", "-w", "-DDLK_TARGET=plain"]
 HOST = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-DDLK_TARGET=test"]
 
 Job = tuple[Path, str, list[str]]  # source, name of the object, flags
@@ -44,7 +46,19 @@ def jobs_of(*names: str) -> list[Job]:
 
 
 DEVICE = [(CUDA / f"{name}.cu", f"simt_{name}", KERNEL) for name in CUDA_LOOPS] + jobs_of(*EMULATION)
-CPU_TARGET = [(CPU / f"{name}.cpp", f"cpu_{name}", LOOP) for name in CPU_LOOPS]
+PLAIN = [(CPU / f"{name}.cpp", f"cpu_{name}", LOOP) for name in CPU_LOOPS]
+
+
+def cpu_target() -> tuple[str, list[Path]]:
+    """The CPU target to compare with, and its objects where the library's own build has left them (DLK_OBJECTS, as .ci/run says)."""
+    build = os.environ.get("DLK_OBJECTS")
+    manifest = Path(build) / "objects.txt" if build else None
+    if manifest and manifest.exists():
+        built_ones = {name: paths for name, *paths in (line.split(";") for line in manifest.read_text().splitlines())}
+        for name in dk.targets():
+            if name in built_ones:
+                return name, [Path(path) for path in built_ones[name]]
+    return "plain", []
 
 
 def folder_of_run(factory: pytest.TempPathFactory) -> Path:

@@ -221,7 +221,7 @@ def test_parameters_of_two_devices(stand_in: emulated.Device, monkeypatch: pytes
     with stand_in.used(monkeypatch) as cp:
         here = cp.asarray(np.ones(3, np.float32))
         with pytest.raises(ValueError, match=r"^SGD: params must be on one GPU|different devices"):
-            dk.optim.SGD([here, OnAnother(here._view)], lr=0.1)
+            dk.optim.SGD([here, OnAnother(here.copy()._view)], lr=0.1)
 
 
 def test_devices_do_not_mix(cp: Any) -> None:

@@ -19,7 +19,7 @@ import pytest
 import dlkernels as dk
 
 PACKAGE = Path(dk.get_include()).parent
-WHEEL_LIMIT = 3_400_000  # bytes, without CUDA: docs/decisions/0011
+WHEEL_LIMIT = 3_450_000  # bytes, without CUDA: docs/decisions/0011 and 0018
 
 CONSUMER = {
     "CMakeLists.txt": """

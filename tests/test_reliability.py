@@ -100,7 +100,7 @@ ROWS: dict[int, tuple[str, list[str]]] = {
                              "test_optim.py::test_pytorch_parameters"]),
     57: ("PyTorch: conj, neg, sparse, meta", ["test_arrays.py::test_torch_refuses_to_lend"]),
     58: ("PyTorch bfloat16", ["test_arrays.py::test_torch", "test_arrays.py::test_bfloat16_of_a_producer"]),
-    59: ("arrays of two devices", ["test_gpu.py::test_numpy_and_cupy_do_not_mix",
+    59: ("arrays of two devices", ["test_device.py::test_devices_do_not_mix",
                                    "test_errors_arguments.py::test_a_gpu_array_without_cuda"]),
 }  # fmt: skip
 

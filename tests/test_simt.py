@@ -16,22 +16,23 @@ from pathlib import Path
 
 import pytest
 from simt_build import (
-    CPU_TARGET,
     CUDA,
     DEVICE,
     EMULATION,
     HOST,
     KERNEL,
+    PLAIN,
     ROOT,
     SIMT,
     built,
     compiled,
+    cpu_target,
     folder_of_run,
     jobs_of,
     objects,
 )
 
-BITS = ("bits_elementwise", "bits_rows", "bits_reduce", "bits_lines")
+BITS = ("bits_elementwise", "bits_rows", "bits_reduce", "bits_lines", "bits_update", "bits_step")
 SECONDS = 900  # a run takes 5 to 30, some minutes in full; only a hang takes longer
 
 pytestmark = pytest.mark.skipif(
@@ -48,7 +49,14 @@ def run(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Everything compiled."""
     planted = (SIMT / "planted.cpp", "planted", [*HOST, "-O1", "-fsanitize=thread", "-fno-strict-aliasing"])
-    return objects(folder_of_run(tmp_path_factory), [*DEVICE, *CPU_TARGET, *jobs_of("compare", *BITS), planted])
+    target, compiled_already = cpu_target()
+    comparing = [
+        (source, name, [*flags, f"-DDLK_CPU_TARGET={target}"]) for source, name, flags in jobs_of("compare", *BITS)
+    ]
+    made = objects(
+        folder_of_run(tmp_path_factory), [*DEVICE, *([] if compiled_already else PLAIN), *comparing, planted]
+    )
+    return made | {f"cpu_{path.stem}": path for path in compiled_already}
 
 
 def linked(name: str, parts: dict[str, Path], output: Path) -> Path:

@@ -12,9 +12,13 @@
 #include "simt.h"
 
 namespace dlk {
-namespace cpu {
+#ifndef DLK_CPU_TARGET  // the objects of the library's own build bring their name
+#define DLK_CPU_TARGET plain
+#endif
+namespace DLK_CPU_TARGET {
 extern const Target target;
 }
+namespace cpu = DLK_CPU_TARGET;
 namespace simt {
 extern const Target target;
 }
