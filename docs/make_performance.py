@@ -36,11 +36,13 @@ Written by `python docs/make_performance.py` from `bench/results/`: do not edit.
 What the figures mean:
 
 - *ours*, *its time*: medians over rounds that are interleaved between libraries, each in a process of its own with equal threads, after a
-  warm-up, into memory that is there on both sides. The JSON has the 20 and 80 % quantiles; *even* says that these intervals overlap.
+  warm-up, into memory that is there on both sides (of a form without `out=`: in a process that keeps what it has freed). The JSON has
+  the 20 and 80 % quantiles; *even* says that these intervals overlap.
 - *ratio*: the best peer's time / our time; above 1 we are faster. The best peer is the fastest of NumPy, PyTorch eager (`out=`, fused,
   foreach), `torch.compile`, JAX under `jit` and scikit-learn that has the function, each in its best form. In a default run
   `torch.compile` takes part where an issue asked for a ratio, and in the largest shapes of what PyTorch has no single kernel for.
-- Before a form is timed, its numbers are compared with the op's float64 definition on a small shape; a form that is wrong is not timed.
+- Before a form is timed, its numbers are compared with the op's float64 definition on a small shape, and an optimizer's first step in
+  float32 with that of the peers; a form that is wrong is not timed. Steps with fewer bits, and losses of an epoch, are not compared.
 - *% of copy*: the time of copying as many bytes as any implementation must move (each input read once, each output written once), by
   the fastest copy of NumPy's and PyTorch's in the same run, over our time. Above 100: streaming stores, or a nearer cache.
 - *cold*: the caches are overwritten before each call. *allocating*: without `out=`, so that the result's memory is new in each call.
