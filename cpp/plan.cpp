@@ -12,36 +12,16 @@
 namespace dlk {
 namespace {
 
-constexpr std::int64_t kChunk = 16384;                               // elements: 64 KB a stream in float32
-constexpr std::int64_t kLongest = (std::int64_t{1} << 31) - kBlock;  // a GPU takes a tensor whole
-constexpr std::int64_t kGrain = 4;                                   // chunks claimed at once
-constexpr std::int64_t kMagnitudeGrain = 8;                          // blocks
+constexpr std::int64_t kChunk = 16384;  // elements: 64 KB a stream in float32
+constexpr std::int64_t kGrain = 4;      // chunks claimed at once
+constexpr std::int64_t kMagnitudeGrain = 8;  // blocks
 static_assert(kChunk % kBlock == 0 && kChunk % kScaled == 0);
-
-std::int64_t bytes_of(Dtype d) { return d == Dtype::f64 ? 8 : d == Dtype::f32 ? 4 : 2; }
-std::int64_t blocks_of(std::int64_t n) { return (n + kBlock - 1) / kBlock; }
 
 void* ahead(void* p, std::int64_t bytes) { return p == nullptr ? nullptr : static_cast<char*>(p) + bytes; }
 
 std::int64_t state_bytes(Kept kept, Dtype dtype) {
   if (kept == Kept::wide) return dtype == Dtype::f64 ? 8 : 4;
   return kept == Kept::bf16 ? 2 : 1;
-}
-
-Chunk piece_of(const UpdateTensor& t, const UpdateCall& c, int states, std::int64_t first, std::int64_t most) {
-  Chunk chunk{};
-  chunk.param = ahead(t.param, first * bytes_of(c.dtype));
-  chunk.grad = ahead(t.grad, first * bytes_of(c.dtype));
-  for (int k = 0; k < states; ++k) {
-    chunk.state[k] = ahead(t.state[k], first * state_bytes(c.kept[k], c.dtype));
-    chunk.scale[k] = t.scale[k] == nullptr ? nullptr : t.scale[k] + first / kScaled;
-  }
-  const std::int64_t master = c.precision == Precision::remainder ? 2 : c.dtype == Dtype::f64 ? 8 : 4;
-  chunk.master = ahead(t.master, first * master);
-  chunk.first = t.first + first;
-  chunk.n = static_cast<std::int32_t>(std::min(most, t.n - first));
-  chunk.group = t.group;
-  return chunk;
 }
 
 // Canonical, as if the blocks were those of one array.
@@ -99,13 +79,42 @@ std::vector<double> partial_magnitudes(const char* how, Dtype dtype, Device devi
 
 }  // namespace
 
+Chunk piece_of(const UpdateTensor& t, const UpdateCall& c, int states, std::int64_t first, std::int64_t most) {
+  Chunk chunk{};
+  chunk.param = ahead(t.param, first * bytes_of(c.dtype));
+  chunk.grad = ahead(t.grad, first * bytes_of(c.dtype));
+  for (int k = 0; k < states; ++k) {
+    chunk.state[k] = ahead(t.state[k], first * state_bytes(c.kept[k], c.dtype));
+    chunk.scale[k] = t.scale[k] == nullptr ? nullptr : t.scale[k] + first / kScaled;
+  }
+  const std::int64_t master = c.precision == Precision::remainder ? 2 : c.dtype == Dtype::f64 ? 8 : 4;
+  chunk.master = ahead(t.master, first * master);
+  chunk.first = t.first + first;
+  chunk.n = static_cast<std::int32_t>(std::min(most, t.n - first));
+  chunk.group = t.group;
+  return chunk;
+}
+
+UpdateArgs arguments_of(const UpdateCall& c) {
+  UpdateArgs a{};
+  a.params = c.params;
+  a.control = c.control;
+  a.zero_grads = c.zero_grads;
+  a.precision = c.precision;
+  for (int k = 0; k < kMaxStates; ++k) a.kept[k] = c.kept[k];
+  a.seed = c.seed;
+  a.offset = c.offset;
+  a.queue = c.queue;
+  return a;
+}
+
 std::vector<Run> runs_of(const std::vector<PlainTensor>& tensors, bool join, std::int64_t& blocks) {
   std::vector<Run> run;
   run.reserve(tensors.size());
   std::int64_t end = 0;
   for (const PlainTensor& t : tensors) {
     if (!join) end = blocks_of(end) * kBlock;
-    if (t.n > 0) run.push_back({t.x, end, t.n});
+    if (t.n > 0 && t.x != nullptr) run.push_back({t.x, end, t.n});
     end += t.n;
   }
   blocks = blocks_of(end);
@@ -142,15 +151,7 @@ void run_update(const UpdateCall& c, const std::vector<UpdateTensor>& tensors, d
     }
     at += blocks_of(t.n) * entry.outs;
   }
-  UpdateArgs a{};
-  a.params = c.params;
-  a.control = c.control;
-  a.zero_grads = c.zero_grads;
-  a.precision = c.precision;
-  for (int k = 0; k < kMaxStates; ++k) a.kept[k] = c.kept[k];
-  a.seed = c.seed;
-  a.offset = c.offset;
-  a.queue = c.queue;
+  const UpdateArgs a = arguments_of(c);
   const auto count = static_cast<std::int64_t>(chunks.size());
   const auto run = [&](std::int64_t begin, std::int64_t end) {
     UpdateArgs part = a;

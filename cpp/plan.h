@@ -32,11 +32,18 @@ struct UpdateCall {
   std::uint64_t seed, offset;
 };
 
+// How a tensor is cut up: chunks of a CPU stay in its caches; a GPU takes a tensor whole.
+constexpr std::int64_t kLongest = (std::int64_t{1} << 31) - kBlock;
+Chunk piece_of(const UpdateTensor& t, const UpdateCall& call, int states, std::int64_t first, std::int64_t most);
+constexpr std::int64_t blocks_of(std::int64_t n) { return (n + kBlock - 1) / kBlock; }
+constexpr std::int64_t bytes_of(Dtype d) { return d == Dtype::f64 ? 8 : d == Dtype::f32 ? 4 : 2; }
+UpdateArgs arguments_of(const UpdateCall& call);  // but the tensors
+
 // sums: receives the rule's sums of each tensor, one tensor after the other; null if it has none.
 void run_update(const UpdateCall& call, const std::vector<UpdateTensor>& tensors, double* sums = nullptr);
 
 // The sum of squares ("squares"), the sum of magnitudes ("sum") or the largest magnitude ("largest") of a list of contiguous tensors: of all
-// as if they were one, or of each.
+// as if they were one, or of each. A tensor at null counts as zeros.
 struct PlainTensor {
   const void* x;
   std::int64_t n;

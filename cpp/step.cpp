@@ -37,31 +37,32 @@ std::vector<double> step_numbers(int rule, const std::vector<double>& option, do
   return {numbers + 1, numbers + 1 + step_rule(rule).numbers};
 }
 
-void begin_on_device(const char* op, const std::vector<GradientPart>& parts, StepArgs a, double* squares,
+std::vector<double> trusted_rows(int rule, const std::vector<int>& group, const std::vector<double>& rows,
+                                 const std::vector<double>& first, const std::vector<double>& second) {
+  std::vector<double> own(group.size() * kRowNumbers);
+  TrustArgs a{};
+  a.rule = rule;
+  a.sums[0] = first.data();
+  a.sums[1] = second.data();
+  a.rows = rows.data();
+  a.own = own.data();
+  a.group = group.data();
+  a.chunks = static_cast<std::int64_t>(group.size());
+  cpu_target().step->trust(a);
+  return own;
+}
+
+void begin_on_device(const char* op, const std::vector<const KeptTensors*>& parts, StepArgs a, double* squares,
                      double* partial, unsigned* arrived) {
-  const Target& target = target_for(Device::cuda);
-  std::vector<const GradientPart*> some;
-  for (const GradientPart& part : parts) {
-    bool any = false;
-    for (const PlainTensor& t : part.tensors) any = any || t.n > 0;
-    if (any && a.checks) some.push_back(&part);
+  std::vector<const KeptTensors*> some;
+  for (const KeptTensors* part : parts) {
+    if (part->any() && a.checks) some.push_back(part);
   }
   a.squares = squares;
   a.parts = static_cast<int>(some.size());
-  if (some.empty()) check::device_status(op, target.step->run(a));
+  if (some.empty()) check::device_status(op, target_for(Device::cuda).step->run(a));
   for (std::size_t k = 0; k < some.size(); ++k) {
-    MagnitudeArgs m{};
-    std::int64_t blocks = 0;
-    const std::vector<Run> run = runs_of(some[k]->tensors, true, blocks);
-    m.run = run.data();
-    m.runs = static_cast<std::int64_t>(run.size());
-    m.blocks = blocks;
-    m.partial = partial;
-    m.total = squares + k;
-    m.arrived = arrived;
-    m.then = k + 1 == some.size() ? &a : nullptr;
-    m.queue = a.queue;
-    check::device_status(op, magnitude_entry(target, "squares").run[static_cast<int>(some[k]->dtype)](m));
+    some[k]->magnitude(partial, squares + k, arrived, k + 1 == some.size() ? &a : nullptr, a.queue);
   }
 }
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "plan.h"
+#include "kept_tensors.h"
 
 namespace dlk {
 
@@ -16,14 +16,13 @@ const StepRule& step_rule(int index);
 std::vector<double> step_numbers(int rule, const std::vector<double>& option, double step,
                                  std::vector<double>& carried);
 
-// Gradients of one dtype; where the sum of their squares goes is StepArgs::squares, one after the other.
-struct GradientPart {
-  Dtype dtype;
-  std::vector<PlainTensor> tensors;
-};
-// The start of a step on a GPU, in one launch for each part. partial and arrived: memory of the device, for magnitude_room numbers of the
-// largest part, and 0.
-void begin_on_device(const char* op, const std::vector<GradientPart>& parts, StepArgs a, double* squares,
+// What a step has found out of sums over each tensor: the row of numbers of each, from that of its group (kRowNumbers each).
+std::vector<double> trusted_rows(int rule, const std::vector<int>& group, const std::vector<double>& rows,
+                                 const std::vector<double>& first, const std::vector<double>& second);
+
+// The start of a step on a GPU, in one launch for each part that has a gradient. squares, partial and arrived: memory of the device for a
+// number of each part, for magnitude_room(blocks) numbers of the largest, and 0.
+void begin_on_device(const char* op, const std::vector<const KeptTensors*>& parts, StepArgs a, double* squares,
                      double* partial, unsigned* arrived);
 
 }  // namespace dlk

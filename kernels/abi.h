@@ -142,6 +142,28 @@ struct Chunk {
   std::int32_t group;  // which row of params applies
 };
 
+// Tensors that are stepped again and again, where a GPU's kernels find them: a launch then brings their gradients alone. A chunk is a whole
+// tensor, or a piece of one that is longer than 2^31; none is empty, and they are in the order of `first`, their place in the concatenation
+// of all tensors. A unit is a block of 4,096 of one chunk.
+struct TensorTable {
+  const Chunk* chunk;  // of the host; grad is not looked at
+  std::int64_t chunks, units, blocks;  // blocks: of the concatenation
+  int stride;                          // table_words
+  int master_at;                       // which word is the master; 0: there is none
+  void* memory;                        // of the target: table_bytes
+};
+constexpr int table_words(int states, int sums, bool scales, bool master) {
+  return 4 + states + (scales ? states : 0) + (master ? 1 : 0) + sums;
+}
+constexpr std::int64_t table_bytes(const TensorTable& t) { return 8 * t.stride * t.chunks + 4 * (t.units + t.blocks); }
+struct TableArgs {
+  TensorTable table;
+  int states, sums;
+  bool scales;
+  const std::int64_t *first_unit, *units;  // of the tensor that each chunk belongs to
+  void* queue;
+};
+
 // What the start of a step found out: in memory of the target, where its kernels read it and the host does not.
 struct StepControl {
   double norm;       // of all gradients together, before clipping; 0 if nothing asked for it
@@ -155,7 +177,12 @@ struct UpdateArgs {
   std::int64_t chunks;
   const double* params;        // for each group: what its gradients are multiplied by, then the rule's numbers
   const StepControl* control;  // null: params is the host's, and nothing is skipped. Else both are the target's
-  bool zero_grads;             // gradients are 0 afterwards
+  // On a GPU instead of chunks: all tensors of a table, and the gradient of each, null where there is none. own_rows: params has a row for each
+  // chunk.
+  const TensorTable* table;
+  void* const* grad;
+  bool own_rows;
+  bool zero_grads;  // gradients are 0 afterwards
   Precision precision;
   Kept kept[kMaxStates];
   std::uint64_t seed, offset;  // where rounding is random; offset: unless there is a control
@@ -174,6 +201,11 @@ struct StepArgs;
 struct MagnitudeArgs {
   const Run* run;
   std::int64_t runs;
+  // On a GPU instead of runs: the gradients of a table's tensors, in their concatenation; `each`: in units, without a total, or with them the
+  // tensors themselves, whose dtype is the entry's.
+  const TensorTable* table;
+  void* const* grad;
+  bool each, values;
   std::int64_t first, blocks;  // blocks [first, first + blocks)
   double* partial;             // of block `first` on; on a GPU, with room for magnitude_room(blocks) numbers
   // A GPU finishes within the same launch: what the partial results are together, and then the start of a step.
@@ -217,6 +249,20 @@ struct StepArgs {
   Dtype scale_dtype;
   double max_norm;  // infinite: none
   double* report;   // out: norm, found_inf; may be null
+  void* queue;
+};
+
+// Rules with a rate of its own for each tensor: its row is that of its group, changed by two sums over the tensor. On a CPU they are
+// sums[k][chunk]; on a GPU the sums of the units, and tensors without a gradient are passed over.
+struct TrustArgs {
+  int rule;  // of StepTable
+  const double* sums[kMaxSums];
+  const double* rows;  // kRowNumbers each
+  double* own;         // out: the same for each chunk
+  const std::int32_t* group;  // of each chunk; a GPU's are in the table
+  std::int64_t chunks;
+  const TensorTable* table;
+  void* const* grad;
   void* queue;
 };
 
@@ -294,6 +340,8 @@ struct StepTable {
   const StepRule* rule;
   int size;
   int (*run)(const StepArgs&);
+  int (*trust)(const TrustArgs&);
+  int (*keep)(const TableArgs&);  // makes a table; null on a CPU
 };
 
 // What the host asks of a target whose memory is not its own. What returns int returns the device's error code, 0 for none.

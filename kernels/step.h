@@ -52,6 +52,21 @@ DLK_FN void make_row(const StepArgs& a, const StepRow& row) {
   if (a.control->found_inf == 0) make_row(a, row, all_step_rules());
 }
 
+template <class Rule>
+DLK_FN void trust_of(int rule, int& at, const double* sums, double* row) {
+  if (rule == at++) Rule::trust(sums[0], sums[1], row);
+}
+// The row of a tensor, from that of its group and its sums.
+template <class... Rule>
+DLK_FN void own_row(int rule, const double* group, const double* sums, double* row, list<Rule...>) {
+  for (int k = 0; k < kRowNumbers; ++k) row[k] = group[k];
+  int at = 0;
+  (trust_of<Rule>(rule, at, sums, row), ...);
+}
+DLK_FN void own_row(int rule, const double* group, const double* sums, double* row) {
+  own_row(rule, group, sums, row, all_step_rules());
+}
+
 template <class... Rule>
 struct step_table {
   static constexpr StepRule rows[] = {{Rule::name, Rule::options, Rule::carried, Rule::numbers}...};

@@ -1,10 +1,13 @@
 // A step on a GPU: everything is queued, nothing is waited for. What depends on earlier steps (how many there were, and what the rules carry
 // on) lies on the device, where a step that finds an infinite gradient leaves it alone; so a CUDA graph may hold a step.
+#include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "../check.h"
 #include "../device.h"
 #include "../step.h"
+#include "../target.h"
 #include "engine.h"
 
 namespace dlk {
@@ -12,18 +15,16 @@ namespace {
 
 class DeviceStep {
  public:
-  // members: which parameters of the optimizer are each engine's. The arrays are memory beside the parameters: StepRecord and kRowNumbers
-  // for each slot, StepControl, a sum for each engine, a counter that is 0, partial sums.
+  // members: which parameters of the optimizer are each engine's. record: StepRecord of each slot, numbers: kRowNumbers of each, control:
+  // StepControl, all beside the parameters. trust: the step rule whose tensors have rates of their own; -1: none. second: the update rule that
+  // applies them, where the engines' rule has left the sums for it; else the sums are those of squares of parameters and gradients.
   DeviceStep(std::vector<Engine*> engines, std::vector<std::vector<std::size_t>> members, const py::object& record,
-             const py::object& numbers, const py::object& control, const py::object& squares, const py::object& arrived,
-             const py::object& partial)
-      : engines_(std::move(engines)), members_(std::move(members)) {
+             const py::object& numbers, const py::object& control, int trust, const std::string& second)
+      : engines_(std::move(engines)), members_(std::move(members)), trust_(trust), second_(find_update(second)) {
     record_ = static_cast<StepRecord*>(keep(record));
     numbers_ = static_cast<double*>(keep(numbers));
     control_ = static_cast<StepControl*>(keep(control));
-    squares_ = static_cast<double*>(keep(squares));
-    arrived_ = static_cast<unsigned*>(keep(arrived));
-    partial_ = static_cast<double*>(keep(partial));
+    tables_.resize(engines_.size());
   }
 
   // Takes and checks the gradients; returns a byte for each parameter, 1 where there is one.
@@ -52,6 +53,7 @@ class DeviceStep {
       slots_.emplace_back();
       for (const std::size_t i : members) slots_.back().push_back(slot[i]);
     }
+    for (Table& k : tables_) k.current = false;
   }
 
   // rows: (rule, slot, maximize, options, learning rate: a number or a scalar of the device). scale: likewise.
@@ -85,15 +87,7 @@ class DeviceStep {
       read_array(out, report.ptr(), op, "report");
       a.report = static_cast<double*>(out.view.data);
     }
-    std::vector<GradientPart> parts;
-    for (std::size_t e = 0; checks && e < engines_.size(); ++e) {
-      parts.push_back({engines_[e]->call().dtype, {}});
-      for (std::size_t i = 0; i < engines_[e]->size(); ++i) {
-        if (!engines_[e]->has_gradient(i)) continue;
-        const TensorView& g = engines_[e]->gradient(i);
-        parts.back().tensors.push_back({g.data, size_of(g)});
-      }
-    }
+    const std::vector<const KeptTensors*> parts = kept_now(op, now);
     begin_on_device(op, parts, a, squares_, partial_, arrived_);
     for (std::size_t e = 0; e < engines_.size(); ++e) {
       UpdateCall call = engines_[e]->call();
@@ -102,16 +96,80 @@ class DeviceStep {
       call.control = control_;
       call.zero_grads = zero_grads;
       call.seed = seed;
-      run_update(call, engines_[e]->active(slots_[e]));
+      if (trust_ < 0) {
+        parts[e]->update(call, false);
+      } else {
+        take_own_rates(*parts[e], tables_[e].own, call);
+      }
       engines_[e]->forget();
     }
   }
 
  private:
+  struct Table {
+    std::unique_ptr<KeptTensors> tensors;
+    Result memory;
+    double* own = nullptr;  // rows of numbers of each chunk
+    int moves = 0;          // of the engine, when this was made
+    bool current = false;
+  };
+
+  // What each engine has, in its table, with the gradients of this step.
+  std::vector<const KeptTensors*> kept_now(const char* op, const TensorView& now) {
+    std::vector<const KeptTensors*> all;
+    for (std::size_t e = 0; e < engines_.size(); ++e) {
+      Table& k = tables_[e];
+      if (k.tensors == nullptr || k.moves != engines_[e]->moves()) {
+        k.tensors = std::make_unique<KeptTensors>(engines_[e]->call(), engines_[e]->tensors());
+        k.moves = engines_[e]->moves();
+        k.current = false;
+        const std::int64_t table = (k.tensors->bytes() + 7) / 8;
+        auto* const memory = room(k.memory, table + (trust_ < 0 ? 0 : kRowNumbers * k.tensors->chunks()), op, now);
+        k.own = memory + table;
+        most_blocks_ = std::max(most_blocks_, k.tensors->blocks());
+      }
+      if (!k.current) k.tensors->write(k.memory.array.view.data, slots_[e], now.queue);
+      k.current = true;
+      engines_[e]->gradients(gradients_);
+      k.tensors->bring(gradients_);
+      all.push_back(k.tensors.get());
+    }
+    if (partial_blocks_ < most_blocks_ || squares_ == nullptr) {
+      const auto engines = static_cast<std::int64_t>(engines_.size());
+      squares_ = room(scratch_, engines + 1 + magnitude_room(most_blocks_), op, now);
+      arrived_ = reinterpret_cast<unsigned*>(squares_ + engines);
+      partial_ = squares_ + engines + 1;
+      partial_blocks_ = most_blocks_;
+    }
+    return all;
+  }
+
+  // Numbers on the device, all 0.
+  double* room(Result& r, std::int64_t numbers, const char* op, const TensorView& now) {
+    new_array(r, engines_[0]->first_parameter(), Element::f64, 1, &numbers, op);
+    clear(op, now, r.array.view.data, 8 * numbers);
+    return static_cast<double*>(r.array.view.data);
+  }
+
+  void take_own_rates(const KeptTensors& tensors, double* own, UpdateCall call) const {
+    const bool zero_grads = call.zero_grads;
+    if (second_ < 0) {
+      tensors.squares(call.queue);
+    } else {
+      call.zero_grads = false;
+      tensors.update(call, false);
+      call.index = second_;
+    }
+    tensors.trust(trust_, numbers_, own, call.queue);
+    call.params = own;
+    call.zero_grads = zero_grads;
+    tensors.update(call, true);
+  }
+
   void* keep(const py::object& array) {
     Array a;
     read_array(a, array.ptr(), engines_[0]->name().c_str(), "memory of the step");
-    kept_.push_back(array);
+    held_.push_back(array);
     return a.view.data;
   }
 
@@ -132,13 +190,17 @@ class DeviceStep {
   std::vector<Engine*> engines_;
   std::vector<std::vector<std::size_t>> members_;
   std::vector<std::vector<int>> slots_;  // of the members
-  std::vector<py::object> kept_;
+  std::vector<py::object> held_;
+  std::vector<Table> tables_;  // of each engine
+  std::vector<void*> gradients_;
+  Result scratch_;
   StepRecord* record_;
   double* numbers_;
   StepControl* control_;
-  double* squares_;
-  unsigned* arrived_;
-  double* partial_;
+  double *squares_ = nullptr, *partial_ = nullptr;
+  unsigned* arrived_ = nullptr;
+  std::int64_t most_blocks_ = 0, partial_blocks_ = 0;
+  int trust_, second_;
 };
 
 }  // namespace
@@ -146,13 +208,13 @@ class DeviceStep {
 void init_device_step(py::module_& m) {
   py::class_<DeviceStep>(m, "DeviceStep")
       .def(py::init<std::vector<Engine*>, std::vector<std::vector<std::size_t>>, const py::object&, const py::object&,
-                    const py::object&, const py::object&, const py::object&, const py::object&>(),
+                    const py::object&, int, const std::string&>(),
            py::keep_alive<1, 2>())
       .def("read", &DeviceStep::read)
       .def("assign", &DeviceStep::assign)
       .def("step", &DeviceStep::step);
   m.attr("row_numbers") = kRowNumbers;
-  m.def("magnitude_room", &magnitude_room);
+  m.def("trusted_rows", &trusted_rows);
   m.def("step_rule", [](const std::string& name) {
     const int rule = find_step_rule(name);
     if (rule < 0) throw py::value_error("no step rule " + name);

@@ -251,7 +251,9 @@ void Engine::follow() {
     *held_[at] = std::move(now);
     moved = true;
   }
-  if (moved) note_written();
+  if (!moved) return;
+  ++moves_;
+  note_written();
 }
 
 // What a step writes, all of it apart.

@@ -40,6 +40,10 @@ class Engine {
   std::size_t size() const { return tensors_.size(); }
   bool has_gradient(std::size_t i) const { return lent_[i].present; }
   const TensorView& gradient(std::size_t i) const { return lent_[i].array.view; }
+  void gradients(std::vector<void*>& to) const;  // null where there is none
+  const std::vector<UpdateTensor>& tensors() const { return tensors_; }
+  const Array& first_parameter() const { return *held_[0]; }
+  int moves() const { return moves_; }  // how often a parameter's memory has been replaced
   const TensorView& parameter() const { return held_[0]->view; }
   TensorView parameter_now() const;  // with the stream of now
   const UpdateCall& call() const { return call_; }
@@ -74,6 +78,7 @@ class Engine {
   std::vector<UpdateTensor> tensors_;
   std::vector<MemoryRange> written_;  // sorted
   std::vector<Lent> lent_;
+  int moves_ = 0;
   bool apart_ = false;  // the gradients are known not to share memory
 };
 

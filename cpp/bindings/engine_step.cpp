@@ -26,6 +26,11 @@ std::vector<UpdateTensor> Engine::active(const std::vector<int>& row) const {
   return some;
 }
 
+void Engine::gradients(std::vector<void*>& to) const {
+  to.resize(lent_.size());
+  for (std::size_t i = 0; i < lent_.size(); ++i) to[i] = lent_[i].present ? lent_[i].array.view.data : nullptr;
+}
+
 void Engine::forget() {
   for (Lent& l : lent_) {
     if (l.array.exported) l.array.exported = py::object();
@@ -33,12 +38,14 @@ void Engine::forget() {
 }
 
 double Engine::magnitude(const std::string& how) {
-  std::vector<PlainTensor> list;
-  std::int64_t elements = 0;
+  std::vector<PlainTensor> list;  // in their places among all of the optimizer; what is not there counts as 0
+  std::int64_t elements = 0, end = 0;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     if (!lent_[i].present) continue;
+    if (tensors_[i].first > end) list.push_back({nullptr, tensors_[i].first - end});
     list.push_back({lent_[i].array.view.data, tensors_[i].n});
     elements += tensors_[i].n;
+    end = tensors_[i].first + tensors_[i].n;
   }
   double result = 0;
   run_released(elements, [&] { result = dlk::magnitude(how.c_str(), call_.dtype, call_.device, list); });

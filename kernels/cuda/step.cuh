@@ -6,19 +6,24 @@
 #pragma once
 #include "../step.h"
 #include "eights.cuh"
+#include "tensors.cuh"
 
 DLK_BEGIN
 
-constexpr int kRunsPerLaunch = 1024;
 constexpr int kRowsPerLaunch = 64;
 
 struct step_batch {
   StepArgs args;  // but row, which is here
   StepRow row[kRowsPerLaunch];
 };
+// The words are runs, three each; or the gradients of the chunks of a table from `first_run` on.
 struct magnitude_batch {
-  Run run[kRunsPerLaunch];
-  int runs;
+  static constexpr int words = 3000, room = words / 3;
+  table_view table;
+  bool each, values;
+  std::uint64_t word[words];
+  std::int64_t first_run;
+  std::int64_t runs;
   std::int64_t first, blocks, all;  // [first, first + blocks) here, of all
   double *partial, *total;
   unsigned *arrived, expected;  // thread blocks of all launches
@@ -26,7 +31,37 @@ struct magnitude_batch {
   bool goes_on;  // into the start of a step
   step_batch then;
 };
-static_assert(sizeof(magnitude_batch) <= 32764, "what a kernel may be given");
+static_assert(sizeof(magnitude_batch) <= kArgumentBytes && kGradientsPerLaunch <= magnitude_batch::words);
+
+// Run k of a launch; without a gradient it has none.
+DLK_DEVICE Run run_at(const magnitude_batch& b, std::int64_t k) {
+  if (b.table.word == nullptr) {
+    const std::uint64_t* const w = b.word + 3 * k;
+    return {reinterpret_cast<const void*>(w[0]), std::int64_t(w[1]), std::int64_t(w[2])};
+  }
+  const update_tensor t = b.table.tensor(b.first_run + k);
+  const std::uint64_t grad = b.word[k];
+  const void* const x = b.values ? t.at(b.table.master_at) : reinterpret_cast<const void*>(grad);
+  return {x, b.each ? t.units_before() * kBlock : std::int64_t(t.first()), grad == 0 ? 0 : t.n()};
+}
+// The first one that reaches beyond the beginning of a block.
+DLK_DEVICE std::int64_t first_run(const magnitude_batch& b, std::int64_t block) {
+  if (b.table.word != nullptr) {
+    const std::int64_t chunk = (b.each ? b.table.chunk_of_unit() : b.table.chunk_of_block())[block];
+    return chunk < b.first_run ? 0 : chunk - b.first_run;
+  }
+  std::int64_t k = 0;
+  for (std::int64_t above = b.runs; k < above;) {
+    const std::int64_t middle = (k + above) / 2;
+    const Run run = run_at(b, middle);
+    if (run.begin + run.n <= block * kBlock) {
+      k = middle + 1;
+    } else {
+      above = middle;
+    }
+  }
+  return k;
+}
 
 enum class magnitude { squares, sum, largest };
 
@@ -50,20 +85,13 @@ DLK_DEVICE double warp_largest(double v) {
 
 // The block of 4,096 elements that begins at `begin` in the concatenation, on a warp: thread t has the lanes 8t ... 8t + 7.
 template <magnitude how, class S>
-DLK_DEVICE double block_magnitude(const magnitude_batch& b, std::int64_t begin) {
+DLK_DEVICE double block_magnitude(const magnitude_batch& b, std::int64_t block) {
+  const std::int64_t begin = block * kBlock;
   double lane[kEight] = {};
-  int k = 0;  // the first run that reaches beyond the beginning
-  for (int above = b.runs; k < above;) {
-    const int middle = (k + above) / 2;
-    if (b.run[middle].begin + b.run[middle].n <= begin) {
-      k = middle + 1;
-    } else {
-      above = middle;
-    }
-  }
 #pragma unroll 1
-  for (; k < b.runs && b.run[k].begin < begin + kBlock; ++k) {
-    const Run& run = b.run[k];
+  for (std::int64_t k = first_run(b, block); k < b.runs; ++k) {
+    const Run run = run_at(b, k);
+    if (run.begin >= begin + kBlock) break;
     const std::int64_t from = run.begin > begin ? run.begin : begin;
     const std::int64_t to = at_most(run.begin + run.n, begin + kBlock);
 #pragma unroll 1
@@ -143,10 +171,10 @@ __global__ void __launch_bounds__(kReduceThreads, 3) magnitude_kernel(const magn
   const int warp = int(threadIdx.x) / kWarp;
   const std::int64_t block = std::int64_t(blockIdx.x) * warps + warp;
   if (block < b.blocks) {
-    const double found = block_magnitude<how, S>(b, (b.first + block) * kBlock);
+    const double found = block_magnitude<how, S>(b, b.first + block);
     if (lane_id() == 0) b.partial[b.first + block] = found;
   }
-  if (!arrives_last(b.arrived, b.expected)) return;
+  if (b.each || !arrives_last(b.arrived, b.expected)) return;
   if (threadIdx.x == 0) *b.arrived = 0;
   const std::int64_t above = ceil_div(b.all, kBlock);
   double* const upper = above == 1 ? b.total : b.partial + b.all;
@@ -194,11 +222,21 @@ inline int begin_rest(const StepArgs& a, std::int64_t first) {
 }
 inline int begin(const StepArgs& a) { return begin_rest(a, 0); }
 
+// Where run k of a call lies.
+inline Run place_of(const MagnitudeArgs& a, std::int64_t k, std::int64_t units) {
+  if (a.table == nullptr) return a.run[k];
+  const Chunk& c = a.table->chunk[k];
+  return {nullptr, a.each ? units * kBlock : c.first, c.n};
+}
+
 // Which runs a launch takes, and how many whole blocks they are.
 template <magnitude how, class S>
 int magnitude_as(const MagnitudeArgs& a, Dtype dtype) {
   constexpr int warps = kReduceThreads / kWarp;
   magnitude_batch b;
+  b.table = view_of(a.table);
+  b.each = a.each;
+  b.values = a.values;
   b.all = a.blocks;
   b.partial = a.partial;
   b.total = a.total;
@@ -206,12 +244,24 @@ int magnitude_as(const MagnitudeArgs& a, Dtype dtype) {
   b.dtype = dtype;
   b.goes_on = a.then != nullptr;
   const std::int64_t rows_taken = b.goes_on ? take_rows(b.then, *a.then, 0) : 0;
+  const std::int64_t runs = a.table == nullptr ? a.runs : a.table->chunks;
+  const std::int64_t most = a.table == nullptr ? magnitude_batch::room : kGradientsPerLaunch;
   // the blocks from `first` on that the runs from `run` on hold; the others are another launch's
+  std::int64_t units = 0;  // before `run`
+  const auto pass = [&](std::int64_t& run) {
+    units += ceil_div(place_of(a, run, units).n, kBlock);
+    ++run;
+  };
   const auto fill = [&](std::int64_t first, std::int64_t& run) {
-    while (run < a.runs && a.run[run].begin + a.run[run].n <= first * kBlock) ++run;
-    b.runs = int(at_most(kRunsPerLaunch, a.runs - run));
-    const bool rest = run + b.runs == a.runs;
-    return (rest ? a.blocks : a.run[run + b.runs].begin / kBlock) - first;
+    for (Run r; run < runs && (r = place_of(a, run, units)).begin + r.n <= first * kBlock;) pass(run);
+    b.runs = at_most(most, runs - run);
+    if (run + b.runs == runs) return a.blocks - first;
+    const std::int64_t before = units;
+    std::int64_t next = run;
+    while (next < run + b.runs) pass(next);
+    const Run r = place_of(a, next, units);
+    units = before;
+    return r.begin / kBlock - first;
   };
   b.expected = 0;
   for (std::int64_t first = 0, run = 0, n; first < a.blocks; first += n) {
@@ -223,13 +273,19 @@ int magnitude_as(const MagnitudeArgs& a, Dtype dtype) {
     }
     b.expected += unsigned(ceil_div(n, warps));
   }
+  units = 0;
   for (std::int64_t first = 0, run = 0; first < a.blocks; first += b.blocks) {
     b.first = first;
     b.blocks = fill(first, run);
-    std::memcpy(b.run, a.run + run, std::size_t(b.runs) * sizeof(Run));
+    b.first_run = run;
+    if (a.table == nullptr) {
+      std::memcpy(b.word, a.run + run, std::size_t(b.runs) * sizeof(Run));
+    } else {
+      std::memcpy(b.word, a.grad + run, std::size_t(b.runs) * 8);
+    }
     const int error = launch(magnitude_kernel<how, S>, ceil_div(b.blocks, warps), kReduceThreads, {}, a.queue, b);
     if (error != 0) {  // those that were launched have counted themselves
-      cudaMemsetAsync(a.arrived, 0, sizeof(unsigned), static_cast<cudaStream_t>(a.queue));
+      if (!a.each) cudaMemsetAsync(a.arrived, 0, sizeof(unsigned), static_cast<cudaStream_t>(a.queue));
       return error;
     }
   }

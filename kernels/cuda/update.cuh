@@ -1,34 +1,31 @@
 // Optimizer steps over many tensors, in place: each number is read once and written once, however it is stored.
 //
-// A launch takes as many tensors as its argument space holds (some hundreds), so a step needs no table in memory, no copy and no
-// synchronization, and is captured in a CUDA graph as it is. A block of 4,096 elements is the unit of work: of a thread block, a warp
-// taking 256 at a time; or of one warp, where the rule adds something up over the block in canonical order.
+// A launch takes as many tensors as its argument space holds (some hundreds), or the gradients of as many thousands whose other arrays are
+// in a table; so there is no copy and no synchronization, and a step is captured in a CUDA graph as it is. A block of 4,096 elements is the unit
+// of work: of a thread block, a warp taking 256 at a time; or of one warp, where the rule adds something up over the block in canonical order.
 #pragma once
 #include "stored.cuh"
+#include "tensors.cuh"
 
 DLK_BEGIN
 
-// CUDA 12.1 raised what a kernel may be given from 4 KB to 32 KB.
-constexpr int kArgumentBytes = CUDART_VERSION >= 12010 ? 32764 : 4096;
-
-// The tensors and the rows of numbers of a launch are words of 64 bits, tensors from the front on and rows from the back. A tensor is: where
-// its parameter, gradient and state lie; the scales and the master if the launch has any; the sums if the rule has any; elements before it,
-// and the row in the upper 24 bits; its length, and the units before it in the upper half.
+// Tensors are words from the front on, rows of numbers from the back; or the words are the gradients of a table's chunks.
 struct update_batch {
-  static constexpr int room = (kArgumentBytes - 88) / 8;
-  const double* rows;  // kRowNumbers each; null: they are here, without gaps
+  static constexpr int room = (kArgumentBytes - 160) / 8;
+  table_view table;
+  std::int64_t first_unit, first_chunk;  // of the table, in this launch
+  const double* rows;                    // kRowNumbers each; null: they are here, without gaps
   const StepControl* control;
   std::uint64_t seed, offset;
   Dtype dtype;  // of parameter and gradient
   Precision precision;
   Kept kept[kMaxStates];
   int tensors, stride;
-  bool zero_grads;
+  std::int64_t units;
+  bool zero_grads, own_rows;
   std::uint64_t word[room];
 };
-static_assert(sizeof(update_batch) <= kArgumentBytes);
-
-constexpr int kRowShift = 40;  // elements of a call < 2^40, rows < 2^24
+static_assert(sizeof(update_batch) <= kArgumentBytes && kGradientsPerLaunch <= update_batch::room);
 
 DLK_FN bool has_scales(const UpdateArgs& a) {
   bool any = false;
@@ -36,30 +33,19 @@ DLK_FN bool has_scales(const UpdateArgs& a) {
   return any;
 }
 
-struct update_tensor {
-  const std::uint64_t* word;
-  int states;
-  bool scales, master;
-
-  DLK_DEVICE void* at(int k) const { return reinterpret_cast<void*>(word[k]); }
-  DLK_DEVICE void* param() const { return at(0); }
-  DLK_DEVICE void* grad() const { return at(1); }
-  DLK_DEVICE void* state(int k) const { return at(2 + k); }
-  DLK_DEVICE float* scale(int k) const { return static_cast<float*>(at(2 + states + k)); }
-  DLK_DEVICE void* lower() const { return at(2 + states + (scales ? states : 0)); }
-  DLK_DEVICE double* sum(int j) const {
-    return static_cast<double*>(at(2 + states + (scales ? states : 0) + (master ? 1 : 0) + j));
-  }
+// A tensor of a launch, and its gradient; null: it is left alone.
+struct update_place {
+  update_tensor t;
+  void* grad;
+  std::int64_t row, begin;  // its row of numbers; the element at which the unit begins
 };
-DLK_FN int words_of(int states, int sums, bool scales, bool master) {
-  return 2 + states + (scales ? states : 0) + (master ? 1 : 0) + sums + 2;
-}
 
 // stored: with state that is not in the compute type, or a parameter that is no plain one nor a rounded copy.
 template <class Op, class S, bool stored>
 struct update_thread {
   const update_batch& b;
   const update_tensor t;
+  void* const grad;
   const Op op;
   const S factor;
   const std::uint64_t first, updates;  // elements of the call before the tensor; steps before this one
@@ -133,14 +119,14 @@ struct update_thread {
 
   DLK_DEVICE void zero_gradient(std::int64_t i, int n) const {
     const S zero[kEight] = {};
-    write_eight(t.grad(), b.dtype, i, zero, n);
+    write_eight(grad, b.dtype, i, zero, n);
   }
 
   // n of the thread's eight elements from i on; what is beyond them counts for nothing
   DLK_DEVICE void eight(std::int64_t i, int n, S (&acc)[Op::sums + 1][kEight]) const {
     S w[kEight], g[kEight], s[Op::states + 1][kEight];
     read_weights(w, i, n);
-    read_eight(g, t.grad(), b.dtype, i, n);
+    read_eight(g, grad, b.dtype, i, n);
     read_state(s, i, n);
 #pragma unroll
     for (int e = 0; e < kEight; ++e) {
@@ -165,6 +151,32 @@ struct update_thread {
 
 DLK_DEVICE int clamped_count(std::int64_t left) { return left < 0 ? 0 : left < kEight ? int(left) : kEight; }
 
+// Whose unit that is. In arguments it is looked for: the last tensor that begins at this unit or before.
+DLK_DEVICE update_place place_of(const update_batch& b, int states, std::int64_t unit) {
+  bool scales = false;
+#pragma unroll
+  for (int k = 0; k < kMaxStates; ++k) scales = scales || b.kept[k] >= Kept::bytes;
+  update_tensor t{b.word, states, b.stride, scales, b.precision >= Precision::master};
+  std::uint64_t grad;
+  std::int64_t chunk = 0;
+  if (b.table.word != nullptr) {
+    unit += b.first_unit;
+    chunk = b.table.chunk_of_unit()[unit];
+    t.word = b.table.word + chunk * b.stride;
+    grad = b.word[chunk - b.first_chunk];
+  } else {
+    const auto units_before = [&](int tensor) { return std::int64_t(b.word[(tensor + 1) * b.stride - 2] >> 32); };
+    int tensor = 0;
+    for (int above = b.tensors; above - tensor > 1;) {
+      const int middle = (tensor + above) / 2;
+      (units_before(middle) <= unit ? tensor : above) = middle;
+    }
+    t.word = b.word + tensor * b.stride;
+    grad = t.last();
+  }
+  return {t, reinterpret_cast<void*>(grad), b.own_rows ? chunk : t.row(), (unit - t.units_before()) * kBlock};
+}
+
 template <class Op, class S, bool stored>
 __global__ void __launch_bounds__(kMapThreads, stored || sizeof(S) == 8 ? 1 : 2)
     update_kernel(const update_batch __grid_constant__ b) {
@@ -172,28 +184,20 @@ __global__ void __launch_bounds__(kMapThreads, stored || sizeof(S) == 8 ? 1 : 2)
   constexpr int warps = kMapThreads / kWarp, team = Op::sums > 0 ? 1 : warps;  // warps to a unit
   const int warp = int(threadIdx.x) / kWarp;
   const std::int64_t unit = std::int64_t(blockIdx.x) * (warps / team) + warp / team;
-  const auto units_before = [&](int tensor) { return std::int64_t(b.word[(tensor + 1) * b.stride - 1] >> 32); };
-  int tensor = 0;  // the last one that begins at this unit or before
-  for (int above = b.tensors; above - tensor > 1;) {
-    const int middle = (tensor + above) / 2;
-    (units_before(middle) <= unit ? tensor : above) = middle;
-  }
-  const std::uint64_t* const word = b.word + tensor * b.stride;
-  const std::uint64_t place = word[b.stride - 2];
-  const std::int64_t n = std::int64_t(word[b.stride - 1] & 0xffffffffu), begin = (unit - units_before(tensor)) * kBlock;
-  if (begin >= n) return;  // the warps after the last unit
+  if (unit >= b.units) return;  // the warps after the last unit
+  const update_place place = place_of(b, Op::states, unit);
+  if (place.grad == nullptr) return;
+  const std::int64_t n = place.t.n(), begin = place.begin;
   const double* const row = (b.rows != nullptr ? b.rows : reinterpret_cast<const double*>(b.word)) +
-                            (place >> kRowShift) * (b.rows != nullptr ? kRowNumbers : 1 + Op::count);
-  bool scales = false;
-#pragma unroll
-  for (int k = 0; k < kMaxStates; ++k) scales = scales || b.kept[k] >= Kept::bytes;
+                            place.row * (b.rows != nullptr ? kRowNumbers : 1 + Op::count);
   const bool skipped = b.control != nullptr && b.control->found_inf != 0;
   const update_thread<Op, S, stored> thread{
       b,
-      {word, Op::states, scales, b.precision >= Precision::master},
+      place.t,
+      place.grad,
       Op(row + 1),
       S(row[0]),
-      place & ((1ull << kRowShift) - 1),
+      place.t.first(),
       b.control == nullptr ? b.offset : std::uint64_t(b.control->updates) - (skipped ? 0 : 1)};
   S acc[Op::sums + 1][kEight];
 #pragma unroll
@@ -224,14 +228,27 @@ __global__ void __launch_bounds__(kMapThreads, stored || sizeof(S) == 8 ? 1 : 2)
 
 // --- launches ----------------------------------------------------------------------------------------------------------------
 
-// Fills a launch; `width` numbers to a row.
+// What a launch is told of a call.
+inline void describe(update_batch& b, const UpdateArgs& a, Dtype dtype) {
+  b.rows = a.control == nullptr ? nullptr : a.params;
+  b.control = a.control;
+  b.seed = a.seed;
+  b.offset = a.offset;
+  b.dtype = dtype;
+  b.precision = a.precision;
+  for (int k = 0; k < kMaxStates; ++k) b.kept[k] = a.kept[k];
+  b.zero_grads = a.zero_grads;
+  b.own_rows = a.own_rows;
+  b.table = view_of(a.table);
+}
+
+// Fills a launch with chunks; `width` numbers to a row.
 struct update_filler {
   update_batch b;
   const UpdateArgs& a;
   int states, sums, width;
   bool scales, master;
   int rows = 0, last_group = -1;
-  std::int64_t units = 0;
 
   update_filler(const UpdateArgs& args, Dtype dtype, int states_, int sums_, int width_)
       : a(args),
@@ -240,21 +257,14 @@ struct update_filler {
         width(width_),
         scales(has_scales(args)),
         master(args.precision >= Precision::master) {
-    b.rows = a.control == nullptr ? nullptr : a.params;
-    b.control = a.control;
-    b.seed = a.seed;
-    b.offset = a.offset;
-    b.dtype = dtype;
-    b.precision = a.precision;
-    for (int k = 0; k < kMaxStates; ++k) b.kept[k] = a.kept[k];
-    b.zero_grads = a.zero_grads;
-    b.stride = words_of(states, sums, scales, master);
+    describe(b, a, dtype);
+    b.stride = table_words(states, sums, scales, master);
     begin();
   }
   void begin() {
     b.tensors = rows = 0;
     last_group = -1;
-    units = 0;
+    b.units = 0;
   }
   // where the numbers of a group are, in rows of the table or of the launch; -1: no room
   std::int64_t row_of(int group) {
@@ -273,21 +283,39 @@ struct update_filler {
     if ((b.tensors + 1) * b.stride > b.room - (a.control == nullptr ? b.room % width + rows * width : 0)) return false;
     const std::int64_t row = row_of(c.group);
     if (row < 0) return false;
-    std::uint64_t* w = b.word + b.tensors * b.stride;
-    const auto put = [&](const void* p) { *w++ = reinterpret_cast<std::uint64_t>(p); };
-    put(c.param);
-    put(c.grad);
-    for (int k = 0; k < states; ++k) put(c.state[k]);
-    for (int k = 0; scales && k < states; ++k) put(c.scale[k]);
-    if (master) put(c.master);
-    for (int j = 0; j < sums; ++j) put(c.sum[j]);
-    *w++ = std::uint64_t(c.first) | std::uint64_t(row) << kRowShift;
-    *w = std::uint64_t(std::uint32_t(c.n)) | std::uint64_t(units) << 32;
-    units += ceil_div(c.n, kBlock);
+    put_words(b.word + b.tensors * b.stride, c, states, sums, scales, master, row, b.units,
+              reinterpret_cast<std::uint64_t>(c.grad));
+    b.units += ceil_div(c.n, kBlock);
     ++b.tensors;
     return true;
   }
 };
+
+// A thread block to a unit, or a warp.
+template <class Op, class Kernel>
+int launch_units(Kernel* kernel, const update_batch& b, void* queue) {
+  constexpr int units_per_block = Op::sums > 0 ? kMapThreads / kWarp : 1;
+  return launch(kernel, ceil_div(b.units, units_per_block), kMapThreads, {}, queue, b);
+}
+
+template <class Op, class Kernel>
+int update_table_as(Kernel* kernel, const UpdateArgs& a, Dtype dtype) {
+  update_batch b;
+  describe(b, a, dtype);
+  b.stride = a.table->stride;
+  b.tensors = 0;
+  b.first_unit = 0;
+  for (b.first_chunk = 0; b.first_chunk < a.table->chunks; b.first_unit += b.units) {
+    const std::int64_t taken = at_most(kGradientsPerLaunch, a.table->chunks - b.first_chunk);
+    std::memcpy(b.word, a.grad + b.first_chunk, std::size_t(8 * taken));
+    b.units = 0;
+    for (std::int64_t k = 0; k < taken; ++k) b.units += ceil_div(a.table->chunk[b.first_chunk + k].n, kBlock);
+    const int error = launch_units<Op>(kernel, b, a.queue);
+    if (error != 0) return error;
+    b.first_chunk += taken;
+  }
+  return 0;
+}
 
 template <class Op, class S>
 int update_as(const UpdateArgs& a, Dtype dtype) {
@@ -297,15 +325,15 @@ int update_as(const UpdateArgs& a, Dtype dtype) {
     for (int k = 0; k < Op::states; ++k) stored = stored || a.kept[k] != Kept::wide;
     if (stored) kernel = update_kernel<Op, S, true>;
   }
+  if (a.table != nullptr) return update_table_as<Op>(kernel, a, dtype);
   update_filler f(a, dtype, Op::states, Op::sums, 1 + Op::count);
-  constexpr int units_per_block = Op::sums > 0 ? kMapThreads / kWarp : 1;
   for (std::int64_t next = 0; next < a.chunks;) {
     f.begin();
     for (; next < a.chunks; ++next) {
       if (a.chunk[next].n > 0 && !f.take(a.chunk[next])) break;
     }
     if (f.b.tensors == 0) break;
-    const int error = launch(kernel, ceil_div(f.units, units_per_block), kMapThreads, {}, a.queue, f.b);
+    const int error = launch_units<Op>(kernel, f.b, a.queue);
     if (error != 0) return error;
   }
   return 0;

@@ -3,7 +3,8 @@
 // either.
 //
 // A rule: `options` numbers, the learning rate first; `carried` ones that it hands from step to step (begun by the caller); the `numbers` of
-// the update rule (optimizers.h). t: the step, counted from 1.
+// the update rule (optimizers.h). t: the step, counted from 1. A rule with a rate of its own for each tensor has `trust`: it changes the row
+// of the group, which begins with what gradients are multiplied by, for a tensor of which two sums are known.
 #pragma once
 #include "../list.h"
 #include "../math.h"
@@ -33,6 +34,7 @@ DLK_FN double power(double b, double t) {
 template <int Options, int Numbers, int Carried = 0>
 struct rule {
   static constexpr int options = Options, numbers = Numbers, carried = Carried;
+  static DLK_FN void trust(double, double, double*) {}
 };
 
 struct sgd : rule<5, 2> {  // lr, momentum, dampening, weight_decay, nesterov
@@ -57,8 +59,8 @@ struct sgd_momentum : rule<5, 6> {  // as sgd
   }
 };
 
-// lr is the rate of the buffer; each tensor's own factor comes later.
-struct lars : rule<3, 6> {  // lr, momentum, weight_decay
+// lr is the rate of the buffer; each tensor has a factor of its own.
+struct lars : rule<5, 8> {  // lr, momentum, weight_decay, trust_coefficient, eps
   static constexpr auto name = "lars";
 
   static DLK_FN void at(double t, const double* o, double*, double* p) {
@@ -68,6 +70,14 @@ struct lars : rule<3, 6> {  // lr, momentum, weight_decay
     p[3] = o[0];
     p[4] = 0;
     p[5] = 1;
+    p[6] = o[3];
+    p[7] = o[4];
+  }
+  // Sums of squares of parameter and gradient.
+  static DLK_FN void trust(double squares, double of_gradient, double* row) {
+    double* const p = row + 1;
+    const double size = sqrt(squares), slope = sqrt(of_gradient) * abs(row[0]);
+    if (size > 0 && slope > 0) p[3] = p[3] * (p[6] * size / (slope + p[1] * size + p[7]));
   }
 };
 
@@ -206,7 +216,7 @@ struct asgd : rule<5, 4, 2> {  // lr, lambd, alpha, t0, weight_decay
   }
 };
 
-struct lamb_moments : rule<5, 6> {  // lr, b1, b2, eps, weight_decay
+struct lamb_moments : rule<6, 8> {  // lr, b1, b2, eps, weight_decay, adapts
   static constexpr auto name = "lamb_moments";
 
   static DLK_FN void at(double t, const double* o, double*, double* p) {
@@ -216,6 +226,14 @@ struct lamb_moments : rule<5, 6> {  // lr, b1, b2, eps, weight_decay
     p[3] = 1 / sqrt(1 - power(o[2], t));
     p[4] = o[3];
     p[5] = o[4];
+    p[6] = o[0];
+    p[7] = o[5];
+  }
+  // Sums of squares of parameter and direction.
+  static DLK_FN void trust(double squares, double of_direction, double* row) {
+    double* const p = row + 1;
+    const double size = sqrt(squares), step = sqrt(of_direction);
+    p[6] = p[6] * (p[7] != 0 && size > 0 && step > 0 ? size / step : 1.0);
   }
 };
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ._op import core
 from .optimizer import LearningRate, Optimizer, Params, pair, real
 from .optimizer_storage import Storage
 
@@ -15,7 +16,20 @@ if TYPE_CHECKING:
 __all__ = ["LAMB", "LARS"]
 
 
-class LAMB(Optimizer):
+class _OwnRates(Optimizer):
+    """A rule that looks at whole tensors."""
+
+    own_rates = True
+
+    def _full_rows(self, members: list[int], factor: float) -> tuple[list[int], list[float]]:
+        """As `_rows`, core.row_numbers to a row."""
+        rows, values = self._rows(members, factor)
+        width = len(values) // (max(rows) + 1)
+        padding = [0.0] * (core.row_numbers - width)
+        return rows, [n for k in range(0, len(values), width) for n in (*values[k : k + width], *padding)]
+
+
+class LAMB(_OwnRates):
     """Adam's step, as long as the parameter itself: for large batches.
 
     ``u = m/(1-b1^t) / (sqrt(v/(1-b2^t)) + eps) + weight_decay p;  p -= lr r u``, r = |p|/|u| of each tensor, 1 where either is 0.
@@ -27,6 +41,7 @@ class LAMB(Optimizer):
 
     state_keys = ("exp_avg", "exp_avg_sq")
     nonnegative_keys = frozenset({"exp_avg_sq"})
+    second_rule = "lamb"
 
     def __init__(
         self, params: Params, lr: LearningRate = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-6,
@@ -52,7 +67,8 @@ class LAMB(Optimizer):
         return "lamb_moments"
 
     def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
-        return *group["betas"], group["eps"], group["weight_decay"]
+        adapts = group["always_adapt"] or group["weight_decay"] > 0
+        return *group["betas"], group["eps"], group["weight_decay"], adapts
 
     def _build(self) -> None:
         super()._build()
@@ -68,24 +84,17 @@ class LAMB(Optimizer):
         return {k: v for k, v in super().__getstate__().items() if k != "_second"}
 
     def _run(self, grads: list[Any], factor: float, zero_grads: bool) -> None:
-        group_of = self._group_of()
         for (_, members), second in zip(self._engines, self._second, strict=True):
             second.read([grads[i] for i in members], zero_grads)
         for (engine, members), second in zip(self._engines, self._second, strict=True):
-            rows, values = self._rows(members, factor)
-            sums = engine.step(rows, values, False, 0, 0)
-            wide, each = len(values) // (max(rows) + 1), []
-            for k, i in enumerate(members):
-                size, step = math.sqrt(sums[2 * k]), math.sqrt(sums[2 * k + 1])
-                group = group_of[i]
-                adapts = size > 0 and step > 0 and (group["always_adapt"] or group["weight_decay"] > 0)
-                rate = self.lr(group, self._steps[i] + 1) * (size / step if adapts else 1.0)
-                each += [*values[rows[k] * wide : (rows[k] + 1) * wide], rate]
-            second.step(list(range(len(members))), each, zero_grads, 0, 0)
+            rows, values = self._full_rows(members, factor)
+            sums = engine.step(rows, _first(values, 7), False, 0, 0)
+            each = core.trusted_rows(core.step_rule("lamb_moments"), rows, values, sums[::2], sums[1::2])
+            second.step(list(range(len(members))), _first(each, 8), zero_grads, 0, 0)
             second.forget()
 
 
-class LARS(Optimizer):
+class LARS(_OwnRates):
     """Momentum with a rate of its own for each tensor: for large batches.
 
     ``local = trust_coefficient |p| / (|g| + weight_decay |p| + eps)``, 1 where a length is 0;
@@ -121,23 +130,16 @@ class LARS(Optimizer):
         return "lars"
 
     def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
-        return group["momentum"], group["weight_decay"]
+        return group["momentum"], group["weight_decay"], group["trust_coefficient"], group["eps"]
 
     def _run(self, grads: list[Any], factor: float, zero_grads: bool) -> None:
         del grads  # the engines have them
-        group_of, work = self._group_of(), []
         for engine, members in self._engines:
-            squares_p, squares_g = engine.squares_of_each()
-            values: list[float] = []
-            for k, i in enumerate(members):
-                group = group_of[i]
-                size, slope = math.sqrt(squares_p[k]), math.sqrt(squares_g[k]) * factor
-                local = 1.0
-                if size > 0 and slope > 0:
-                    local = group["trust_coefficient"] * size / (slope + group["weight_decay"] * size + group["eps"])
-                row = self._step_numbers(group, self._steps[i] + 1, {})[0]
-                row[3] *= local
-                values += [-factor if group["maximize"] else factor, *row]
-            work.append((engine, len(members), values))
-        for engine, count, values in work:
-            engine.step(list(range(count)), values, zero_grads, self.storage["seed"], self._updates)
+            rows, values = self._full_rows(members, factor)
+            each = core.trusted_rows(core.step_rule("lars"), rows, values, *engine.squares_of_each())
+            engine.step(list(range(len(members))), _first(each, 7), zero_grads, self.storage["seed"], self._updates)
+
+
+def _first(rows: list[float], count: int) -> list[float]:
+    """The first `count` numbers of each row of core.row_numbers."""
+    return [number for k in range(0, len(rows), core.row_numbers) for number in rows[k : k + count]]

@@ -68,6 +68,8 @@ class Optimizer(ABC):
     nonnegative_keys: ClassVar[frozenset[str]] = frozenset()
     forced: ClassVar[dict[str, Any]] = {}  # options that a loaded state does not change
     own_options: ClassVar[frozenset[str]] = frozenset()  # that PyTorch's optimizer of the same name has not
+    own_rates: ClassVar[bool] = False  # a rate for each tensor, from two sums over it
+    second_rule: ClassVar[str] = ""  # that then takes the step, where the first one leaves these sums
 
     def __init__(self, params: Params, defaults: Mapping[str, Any], storage: Storage) -> None:
         self.name = type(self).__name__
@@ -130,7 +132,7 @@ class Optimizer(ABC):
                     f"{self.name}: params[{i}] must be a NumPy, CuPy, PyTorch or JAX array, got {type(p).__name__}."
                 )
             check_parameter(self.name, i, p, self.storage)
-            if on_gpu(p) and type(self)._run is not Optimizer._run:
+            if on_gpu(p) and type(self)._run is not Optimizer._run and not self.own_rates:
                 raise ValueError(f"{self.name}: the target cuda does not have this op yet. Pass CPU arrays.")
             self._params.append(p)
             self._steps.append(0)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["DeviceStepInfo", "DeviceSteps"]
 
 CARRIED = 2  # numbers that a rule may hand from step to step
-BLOCK = 4096  # elements that make one partial sum
 
 
 class DeviceStepInfo:
@@ -77,20 +76,15 @@ class DeviceSteps:
                 self.begun.append(optimizer._steps[i])
                 self.group_of_slot.append(group)
             self.slot_of.append(slots[key])
-        blocks = [-(-sum(math.prod(params[i].shape) for i in members) // BLOCK) for _, members in optimizer._engines]
         like = params[0]
         self.record = device_array(like, record)
         self.control = device_array(like, np.array([0.0, 1.0, 0.0, optimizer._updates]))
-        memory = (
-            self.record,
-            device_array(like, np.zeros((len(params), core.row_numbers))),
-            self.control,
-            device_array(like, np.zeros(len(blocks))),
-            device_array(like, np.zeros(1, np.int32)),
-            empty(like, (core.magnitude_room(max(blocks)) + 1,), "float64"),
-        )
+        numbers = device_array(like, np.zeros((len(params), core.row_numbers)))
         engines, members = zip(*optimizer._engines, strict=True)
-        self.steps = core.DeviceStep(list(engines), list(members), *memory)
+        trust = self.rules[0] if optimizer.own_rates else -1
+        self.steps = core.DeviceStep(
+            list(engines), list(members), self.record, numbers, self.control, trust, optimizer.second_rule
+        )
         self.pattern = b"\1" * len(params)
         self._assigned()
 

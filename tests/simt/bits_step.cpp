@@ -30,6 +30,16 @@ double combined(int how, std::vector<double> partial) {
 
 bool alike(double a, double b) { return (a != a && b != b) || std::memcmp(&a, &b, 8) == 0; }
 
+template <class T>
+bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
+  const auto* x = reinterpret_cast<const double*>(a.data());
+  const auto* y = reinterpret_cast<const double*>(b.data());
+  for (std::size_t i = 0; i < a.size() * sizeof(T) / 8; ++i) {
+    if (!alike(x[i], y[i])) return false;
+  }
+  return true;
+}
+
 struct List {
   std::vector<Twin> array;
   std::vector<dlk::Run> run[2];
@@ -80,6 +90,149 @@ void magnitude_call(int how, Dtype d, const std::vector<std::int64_t>& lengths, 
   expect_no_reports(call);
 }
 
+// The same of tensors in a table, some of which have no gradient: in their concatenation, which may begin anywhere; and unit by unit, of
+// the gradients and of the tensors themselves. Then a row for each, from sums over it.
+void table_call(Dtype d, const std::vector<std::int64_t>& lengths, int offset, int states, int way) {
+  const bool master = way % 2 == 1;
+  const Dtype wide = compute_type(d);
+  std::vector<Twin> grads, values;
+  std::vector<dlk::Chunk> chunk;
+  std::vector<std::int64_t> first_unit, units;
+  std::vector<void*> grad;
+  std::vector<dlk::Run> joined[2], each[2];  // on the CPU alone; of gradients and of values
+  std::int64_t end = way % 3 == 0 ? 0 : random_below(9000), unit = 0;
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    if (lengths[i] == 0) continue;
+    grads.emplace_back(d, lengths[i], (offset + 5 * int(i)) % 17, Values::tame);
+    values.emplace_back(master ? wide : d, lengths[i], (offset + 3 * int(i)) % 17, Values::tame);
+    const bool there = (int(i) + way) % 5 != 2;
+    dlk::Chunk c{};
+    (master ? c.master : c.param) = values.back().at(on_cuda);
+    c.first = end;
+    c.n = std::int32_t(lengths[i]);
+    c.group = int(i) % 3;
+    chunk.push_back(c);
+    grad.push_back(there ? grads.back().at(on_cuda) : nullptr);
+    first_unit.push_back(unit);
+    units.push_back((lengths[i] + dlk::kBlock - 1) / dlk::kBlock);
+    if (there) {
+      joined[0].push_back({grads.back().at(on_cpu), end, lengths[i]});
+      each[0].push_back({grads.back().at(on_cpu), unit * dlk::kBlock, lengths[i]});
+      each[1].push_back({values.back().at(on_cpu), unit * dlk::kBlock, lengths[i]});
+    }
+    unit += units.back();
+    end += lengths[i];
+  }
+  dlk::TableArgs t{};
+  t.table.chunk = chunk.data();
+  t.table.chunks = std::int64_t(chunk.size());
+  t.table.units = unit;
+  t.table.blocks = (end + dlk::kBlock - 1) / dlk::kBlock;
+  t.table.stride = dlk::table_words(states, 0, false, master);
+  t.table.master_at = master ? 1 + states : 0;
+  t.states = states;
+  t.first_unit = first_unit.data();
+  t.units = units.data();
+  std::vector<std::uint64_t> memory(std::size_t(dlk::table_bytes(t.table) / 8 + 2), 0x5555555555555555u);
+  t.table.memory = memory.data();
+  expect(dlk::simt::target.step->keep(t) == 0, "a table could not be made");
+  expect(memory.back() == 0x5555555555555555u, "a table is longer than it says");
+  const std::string call = std::string("table ") + dtype_name[int(d)] + " of=" + std::to_string(lengths.size()) +
+                           " first=" + std::to_string(lengths[0]) + " way=" + std::to_string(way);
+  const auto cpu = [&](const std::vector<dlk::Run>& run, std::int64_t blocks, Dtype of) {
+    std::vector<double> partial(std::size_t(blocks), -1);
+    dlk::MagnitudeArgs a{};
+    a.run = run.data();
+    a.runs = std::int64_t(run.size());
+    a.blocks = blocks;
+    a.partial = partial.data();
+    expect(magnitude_of(on_cpu, 0).run[int(of)](a) == 0, call);
+    return partial;
+  };
+  const auto device = [&](bool by_unit, bool of_values, double* total) {
+    const std::int64_t blocks = by_unit ? unit : t.table.blocks;
+    std::vector<double> partial(std::size_t(by_unit ? blocks : dlk::magnitude_room(blocks)), -1);
+    unsigned arrived = 0;
+    dlk::MagnitudeArgs a{};
+    a.table = &t.table;
+    a.grad = grad.data();
+    a.each = by_unit;
+    a.values = of_values;
+    a.blocks = blocks;
+    a.partial = partial.data();
+    a.total = total;
+    a.arrived = &arrived;
+    expect(magnitude_of(on_cuda, 0).run[int(of_values && master ? wide : d)](a) == 0, call);
+    expect(arrived == 0, call + ": the counter");
+    partial.resize(std::size_t(blocks));
+    return partial;
+  };
+  double total = -1;
+  const std::vector<double> one = cpu(joined[0], t.table.blocks, d), other = device(false, false, &total);
+  for (std::size_t b = 0; b < one.size(); ++b) expect(alike(one[b], other[b]), call + ": block " + std::to_string(b));
+  expect(alike(total, combined(0, one)), call + ": total");
+  std::vector<double> sums[2][2];  // of values and gradients, on both sides
+  for (int k = 0; k < 2; ++k) {
+    sums[k][0] = cpu(each[1 - k], unit, k == 0 && master ? wide : d);
+    sums[k][1] = device(true, k == 0, nullptr);
+    for (std::size_t b = 0; b < sums[k][0].size(); ++b)
+      expect(alike(sums[k][0][b], sums[k][1][b]), call + ": unit " + std::to_string(b));
+  }
+  for (int rule = 0; rule < dlk::cpu::target.step->size; ++rule) {
+    const std::string name = dlk::cpu::target.step->rule[rule].name;
+    if (name != "lars" && name != "lamb_moments") continue;
+    std::vector<double> rows(3 * dlk::kRowNumbers), own_rows(chunk.size() * dlk::kRowNumbers, 7);
+    for (double& x : rows) x = double(1 + random_below(1000)) / 1000;
+    dlk::TrustArgs a{};
+    a.rule = rule;
+    a.rows = rows.data();
+    a.own = own_rows.data();
+    a.table = &t.table;
+    a.grad = grad.data();
+    for (int k = 0; k < 2; ++k) a.sums[k] = sums[k][1].data();
+    expect(dlk::simt::target.step->trust(a) == 0, call);
+    std::vector<double> expected(own_rows.size(), 7), whole[2];
+    std::vector<std::int32_t> group;
+    for (std::size_t i = 0; i < chunk.size(); ++i) {
+      group.push_back(chunk[i].group);
+      for (int k = 0; k < 2; ++k) {
+        const auto from = sums[k][0].begin() + first_unit[i];
+        whole[k].push_back(combined(0, std::vector<double>(from, from + units[i])));
+      }
+    }
+    a = {};
+    a.rule = rule;
+    a.rows = rows.data();
+    a.own = expected.data();
+    a.group = group.data();
+    a.chunks = std::int64_t(chunk.size());
+    for (int k = 0; k < 2; ++k) a.sums[k] = whole[k].data();
+    expect(dlk::cpu::target.step->trust(a) == 0, call);
+    for (std::size_t i = 0; i < chunk.size(); ++i) {
+      const auto at = std::ptrdiff_t(i * dlk::kRowNumbers);
+      const std::vector<double> x(own_rows.begin() + at, own_rows.begin() + at + dlk::kRowNumbers);
+      std::vector<double> y(expected.begin() + at, expected.begin() + at + dlk::kRowNumbers);
+      if (grad[i] == nullptr) y.assign(dlk::kRowNumbers, 7);  // left alone
+      expect(same_bytes(x, y), call + ": " + name + ", row " + std::to_string(i));
+    }
+  }
+  for (std::size_t i = 0; i < grads.size(); ++i) {
+    expect_same(grads[i], call, "gradient");
+    expect_same(values[i], call, "tensor");
+  }
+  expect_no_reports(call);
+}
+
+void tables(const std::vector<std::vector<std::int64_t>>& lists) {
+  int way = 0;
+  for (Dtype d : all_dtypes) {
+    for (const auto& lengths : lists) {
+      table_call(d, lengths, way % 17, way % 4, way);
+      ++way;
+    }
+  }
+}
+
 void magnitudes(const std::vector<std::vector<std::int64_t>>& lists, int few) {
   Turns offsets;
   int turn = 0;
@@ -119,16 +272,6 @@ struct Memory {
   dlk::StepControl control{};
   double squares[2] = {}, report[2] = {};
 };
-
-template <class T>
-bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
-  const auto* x = reinterpret_cast<const double*>(a.data());
-  const auto* y = reinterpret_cast<const double*>(b.data());
-  for (std::size_t i = 0; i < a.size() * sizeof(T) / 8; ++i) {
-    if (!alike(x[i], y[i])) return false;
-  }
-  return true;
-}
 
 // Ten steps, of which some are skipped. `rates`: the learning rate is the target's.
 void steps(int rows, bool rates) {
@@ -231,12 +374,14 @@ int main(int argc, char**) {
   many[1500] = 30000;
   magnitudes({{1}, {0, 8}, {255}, {256, 256}, {4096}, {4097}, {100000}, odd}, 3);
   magnitudes({many}, 1);
+  tables({{1}, {5, 8}, {255}, {4096}, {4097}, {100000}, odd, many, std::vector<std::int64_t>(7000, 3)});
   magnitude_call(0, Dtype::bf16, {260000, 77}, 3, Values::tame, false, 65);  // more blocks than a block of them
   for (int rows : {0, 1, 14, 63, 64, 65, 200}) {
     for (bool rates : {false, true}) steps(rows, rates);
   }
   simt::device.watch = simt::device.backwards = true;
   magnitudes({{1}, {255, 4097}, odd}, 1);
+  tables({{1}, {255, 4097}, odd});
   for (int rows : {1, 64, 130}) steps_after_magnitudes(rows);
   steps(70, true);
   return finish("bits_step");

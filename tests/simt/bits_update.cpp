@@ -1,6 +1,7 @@
 // The update family: emulated CUDA loops against the CPU target, for every rule, storage of parameter and state, dtype, alignment and class
 // of length, with and without zeroed gradients, random rounding and a step that the device itself skips.
 #include <algorithm>
+#include <memory>
 
 #include "compare.h"
 
@@ -19,6 +20,7 @@ struct Storage {
   Kept kept[dlk::kMaxStates];
   bool on_device;  // the rows and the decision are
   bool skipped;
+  bool in_table;  // the tensors are in a table, and the last one but one has no gradient
 };
 
 Storage storage_of(int turn, Dtype d) {
@@ -32,12 +34,65 @@ Storage storage_of(int turn, Dtype d) {
   if (d == Dtype::f16) s.precision = turn % 2 == 0 ? Precision::plain : Precision::master;
   s.on_device = turn % 4 == 1;
   s.skipped = turn % 12 == 5;
+  s.in_table = turn % 8 == 1;
   return s;
 }
 
 struct Tensor {
   std::vector<Twin> array;  // parameter, gradient, master, state, scales, sums
   std::int64_t n, first;
+};
+
+// Chunks as a table on the device, and the call that steps them.
+struct KeptChunks {
+  std::vector<dlk::Chunk> chunk;
+  std::vector<std::int64_t> first_unit, units;
+  std::vector<void*> grad;
+  std::vector<std::uint64_t> memory;
+  std::vector<double> own;
+  dlk::TensorTable table{};
+
+  // Chunks that are empty have no place in a table.
+  KeptChunks(const std::vector<dlk::Chunk>& chunks, const dlk::Entry<dlk::UpdateArgs>& e, dlk::UpdateArgs& a) {
+    bool scales = false;
+    for (Kept k : a.kept) scales = scales || k >= Kept::bytes;
+    const bool master = a.precision >= Precision::master;
+    for (const dlk::Chunk& c : chunks) {
+      if (c.n == 0) continue;
+      chunk.push_back(c);
+      grad.push_back(c.grad);
+      first_unit.push_back(table.units);
+      units.push_back((c.n + dlk::kBlock - 1) / dlk::kBlock);
+      table.units += units.back();
+      // rows of their own, in the order of chunks
+      for (int p = 0; p < dlk::kRowNumbers; ++p) own.push_back(a.params[c.group * dlk::kRowNumbers + p]);
+      if (a.own_rows) chunk.back().group = 1234567;
+    }
+    table.chunk = chunk.data();
+    table.chunks = std::int64_t(chunk.size());
+    table.blocks = 0;  // of the concatenation: bits_step.cpp
+    table.stride = dlk::table_words(e.ins, e.outs, scales, master);
+    table.master_at = master ? 1 + e.ins + (scales ? e.ins : 0) : 0;
+    if (chunk.empty()) return;
+    const dlk::Chunk& last = chunk.back();
+    table.blocks = (last.first + last.n + dlk::kBlock - 1) / dlk::kBlock;
+    memory.assign(std::size_t(dlk::table_bytes(table) / 8 + 2), 0x5555555555555555u);
+    table.memory = memory.data();
+    dlk::TableArgs t{};
+    t.table = table;
+    t.states = e.ins;
+    t.sums = e.outs;
+    t.scales = scales;
+    t.first_unit = first_unit.data();
+    t.units = units.data();
+    expect(dlk::simt::target.step->keep(t) == 0, "a table could not be made");
+    expect(memory.back() == 0x5555555555555555u, "a table is longer than it says");
+    a.table = &table;
+    a.grad = grad.data();
+    if (a.own_rows) a.params = own.data();
+    a.chunk = nullptr;
+    a.chunks = 0;
+  }
 };
 
 // Several tensors in one call; hyper-parameter groups taking turns.
@@ -47,10 +102,13 @@ void update_call(int index, Dtype d, const std::vector<std::int64_t>& lengths, i
   const Storage s = storage_of(turn, d);
   const Dtype wide = compute_type(d);
   std::vector<Tensor> tensors;
+  std::int64_t place = random_below(9000);  // in the concatenation
   for (std::size_t c = 0; c < lengths.size(); ++c) {
     const std::int64_t n = lengths[c], blocks = (n + dlk::kBlock - 1) / dlk::kBlock;
     const Values weights = c % 2 == 0 ? Values::wild : Values::tame;
     Tensor t{{}, n, turn % 2 == 0 ? random_below(9) : (std::int64_t(1) << 34) - random_below(40)};
+    if (s.in_table) t.first = place;
+    place += n;
     const auto at = [&](int k) { return mixed ? (offset + 3 * k) % 17 : offset; };
     t.array.emplace_back(d, n, at(0), s.precision == Precision::remainder ? Values::tame : weights);
     t.array.emplace_back(d, n, at(1), weights);
@@ -99,6 +157,8 @@ void update_call(int index, Dtype d, const std::vector<std::int64_t>& lengths, i
       c.first = t.first;
       c.n = std::int32_t(t.n);
       c.group = int(i) % groups;
+      if (s.in_table && i + 2 == tensors.size()) c.grad = nullptr;  // left alone
+      if (side == on_cpu && c.grad == nullptr) continue;
       chunks.push_back(c);
       if (side == on_cpu && s.on_device && s.skipped && zero_grads)
         std::memset(c.grad, 0, std::size_t(t.n * size_of(d)));
@@ -114,6 +174,10 @@ void update_call(int index, Dtype d, const std::vector<std::int64_t>& lengths, i
     a.seed = 0x9e3779b97f4a7c15u;
     a.offset = s.on_device && side == on_cuda ? 0 : updates;
     if (s.on_device && side == on_cuda) a.control = &control;
+    a.own_rows = s.in_table && side == on_cuda && turn % 16 == 1;
+    std::unique_ptr<KeptChunks> table;
+    if (s.in_table && side == on_cuda) table = std::make_unique<KeptChunks>(chunks, e, a);
+    if (table != nullptr && table->chunk.empty()) continue;
     const int error = target_of(side).update->entry[index].run[int(d)](a);
     expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
   }
@@ -167,6 +231,7 @@ void updates_of_many() {
     for (int d : dtypes(4, 1)) {
       update_call(i, all_dtypes[d], std::vector<std::int64_t>(1500, 5), 0, false, 3, turn++);
       update_call(i, all_dtypes[d], std::vector<std::int64_t>(200, 40), 1, false, 50, turn++);
+      update_call(i, all_dtypes[d], std::vector<std::int64_t>(6000, 5), 0, false, 3, 1 + 8 * (turn % 2));
     }
   }
 }
