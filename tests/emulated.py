@@ -131,7 +131,8 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801  the name that CuPy's arrays
             with self.memory.opened():
                 chosen = self._view[key._view]
             return asarray(chosen)
-        return ndarray(self._view[key] if isinstance(key, tuple) else self._view[(key,)][...])
+        key = key if isinstance(key, tuple) else (key,)
+        return ndarray(self._view[key if Ellipsis in key else (*key, ...)])  # never a number, which would be read
 
     def __setitem__(self, key: Any, value: Any) -> None:
         with self.memory.opened():

@@ -17,10 +17,15 @@ class DeviceStep {
  public:
   // members: which parameters of the optimizer are each engine's. record: StepRecord of each slot, numbers: kRowNumbers of each, control:
   // StepControl, all beside the parameters. trust: the step rule whose tensors have rates of their own; -1: none. second: the update rule that
-  // applies them, where the engines' rule has left the sums for it; else the sums are those of squares of parameters and gradients.
+  // applies them, where the engines' rule has left the sums for it; else the sums are those of squares of parameters and gradients. directed:
+  // the engines' rule gets directions instead of gradients, and a row for each tensor, from `apply`.
   DeviceStep(std::vector<Engine*> engines, std::vector<std::vector<std::size_t>> members, const py::object& record,
-             const py::object& numbers, const py::object& control, int trust, const std::string& second)
-      : engines_(std::move(engines)), members_(std::move(members)), trust_(trust), second_(find_update(second)) {
+             const py::object& numbers, const py::object& control, int trust, const std::string& second, bool directed)
+      : engines_(std::move(engines)),
+        members_(std::move(members)),
+        trust_(trust),
+        second_(find_update(second)),
+        directed_(directed) {
     record_ = static_cast<StepRecord*>(keep(record));
     numbers_ = static_cast<double*>(keep(numbers));
     control_ = static_cast<StepControl*>(keep(control));
@@ -51,14 +56,15 @@ class DeviceStep {
     slots_.clear();
     for (const std::vector<std::size_t>& members : members_) {
       slots_.emplace_back();
-      for (const std::size_t i : members) slots_.back().push_back(slot[i]);
+      for (const std::size_t i : members)
+        slots_.back().push_back(directed_ ? static_cast<int>(slots_.back().size()) : slot[i]);
     }
     for (Table& k : tables_) k.current = false;
   }
 
-  // rows: (rule, slot, maximize, options, learning rate: a number or a scalar of the device). scale: likewise.
-  void step(const std::vector<std::tuple<int, int, bool, std::vector<double>, py::object>>& rows, bool checks,
-            const py::object& scale, double max_norm, bool zero_grads, std::uint64_t seed, const py::object& report) {
+  // The start of a step. rows: (rule, slot, maximize, options, learning rate: a number or a scalar of the device). scale: likewise.
+  void begin(const std::vector<std::tuple<int, int, bool, std::vector<double>, py::object>>& rows, bool checks,
+            const py::object& scale, double max_norm, const py::object& report) {
     const char* const op = engines_[0]->name().c_str();
     const TensorView now = engines_[0]->parameter_now();
     const OnDevice on_device(op, now);
@@ -87,20 +93,42 @@ class DeviceStep {
       read_array(out, report.ptr(), op, "report");
       a.report = static_cast<double*>(out.view.data);
     }
-    const std::vector<const KeptTensors*> parts = kept_now(op, now);
+    bring(op, now);
+    std::vector<const KeptTensors*> parts;
+    for (const Table& t : tables_) parts.push_back(t.tensors.get());
     begin_on_device(op, parts, a, squares_, partial_, arrived_);
+  }
+
+  // The rest of it.
+  void finish(bool zero_grads, std::uint64_t seed) {
+    const TensorView now = engines_[0]->parameter_now();
+    const OnDevice on_device(engines_[0]->name().c_str(), now);
     for (std::size_t e = 0; e < engines_.size(); ++e) {
-      UpdateCall call = engines_[e]->call();
-      call.queue = now.queue;
-      call.params = numbers_;
-      call.control = control_;
+      UpdateCall call = call_of(e, now);
       call.zero_grads = zero_grads;
       call.seed = seed;
       if (trust_ < 0) {
-        parts[e]->update(call, false);
+        tables_[e].tensors->update(call, false);
       } else {
-        take_own_rates(*parts[e], tables_[e].own, call);
+        take_own_rates(*tables_[e].tensors, tables_[e].own, call);
       }
+      engines_[e]->forget();
+    }
+  }
+
+  // The rest of it by directions, None where there is none, with a row of numbers for each member of each engine.
+  void apply(const std::vector<py::list>& directions, const std::vector<py::object>& rows) {
+    const TensorView now = engines_[0]->parameter_now();
+    const char* const op = engines_[0]->name().c_str();
+    const OnDevice on_device(op, now);
+    for (std::size_t e = 0; e < engines_.size(); ++e) engines_[e]->read(directions[e], false);
+    bring(op, now);
+    for (std::size_t e = 0; e < engines_.size(); ++e) {
+      Array numbers;
+      read_array(numbers, rows[e].ptr(), op, "rows");
+      UpdateCall call = call_of(e, now);
+      call.params = static_cast<const double*>(numbers.view.data);
+      tables_[e].tensors->update(call, false);
       engines_[e]->forget();
     }
   }
@@ -114,9 +142,9 @@ class DeviceStep {
     bool current = false;
   };
 
-  // What each engine has, in its table, with the gradients of this step.
-  std::vector<const KeptTensors*> kept_now(const char* op, const TensorView& now) {
-    std::vector<const KeptTensors*> all;
+  // Tells the tables of the gradients that the engines have read; they are made where there is none, or it is no longer true.
+  void bring(const char* op, const TensorView& now) {
+    std::int64_t blocks = 0;
     for (std::size_t e = 0; e < engines_.size(); ++e) {
       Table& k = tables_[e];
       if (k.tensors == nullptr || k.moves != engines_[e]->moves()) {
@@ -126,22 +154,26 @@ class DeviceStep {
         const std::int64_t table = (k.tensors->bytes() + 7) / 8;
         auto* const memory = room(k.memory, table + (trust_ < 0 ? 0 : kRowNumbers * k.tensors->chunks()), op, now);
         k.own = memory + table;
-        most_blocks_ = std::max(most_blocks_, k.tensors->blocks());
       }
       if (!k.current) k.tensors->write(k.memory.array.view.data, slots_[e], now.queue);
       k.current = true;
       engines_[e]->gradients(gradients_);
       k.tensors->bring(gradients_);
-      all.push_back(k.tensors.get());
+      blocks = std::max(blocks, k.tensors->blocks());
     }
-    if (partial_blocks_ < most_blocks_ || squares_ == nullptr) {
-      const auto engines = static_cast<std::int64_t>(engines_.size());
-      squares_ = room(scratch_, engines + 1 + magnitude_room(most_blocks_), op, now);
-      arrived_ = reinterpret_cast<unsigned*>(squares_ + engines);
-      partial_ = squares_ + engines + 1;
-      partial_blocks_ = most_blocks_;
-    }
-    return all;
+    if (squares_ != nullptr) return;
+    const auto engines = static_cast<std::int64_t>(engines_.size());
+    squares_ = room(scratch_, engines + 1 + magnitude_room(blocks), op, now);
+    arrived_ = reinterpret_cast<unsigned*>(squares_ + engines);
+    partial_ = squares_ + engines + 1;
+  }
+
+  UpdateCall call_of(std::size_t e, const TensorView& now) const {
+    UpdateCall call = engines_[e]->call();
+    call.queue = now.queue;
+    call.params = numbers_;
+    call.control = control_;
+    return call;
   }
 
   // Numbers on the device, all 0.
@@ -199,8 +231,8 @@ class DeviceStep {
   StepControl* control_;
   double *squares_ = nullptr, *partial_ = nullptr;
   unsigned* arrived_ = nullptr;
-  std::int64_t most_blocks_ = 0, partial_blocks_ = 0;
   int trust_, second_;
+  bool directed_;
 };
 
 }  // namespace
@@ -208,11 +240,13 @@ class DeviceStep {
 void init_device_step(py::module_& m) {
   py::class_<DeviceStep>(m, "DeviceStep")
       .def(py::init<std::vector<Engine*>, std::vector<std::vector<std::size_t>>, const py::object&, const py::object&,
-                    const py::object&, int, const std::string&>(),
+                    const py::object&, int, const std::string&, bool>(),
            py::keep_alive<1, 2>())
       .def("read", &DeviceStep::read)
       .def("assign", &DeviceStep::assign)
-      .def("step", &DeviceStep::step);
+      .def("begin", &DeviceStep::begin)
+      .def("finish", &DeviceStep::finish)
+      .def("apply", &DeviceStep::apply);
   m.attr("row_numbers") = kRowNumbers;
   m.def("trusted_rows", &trusted_rows);
   m.def("step_rule", [](const std::string& name) {

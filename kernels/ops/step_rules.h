@@ -237,6 +237,25 @@ struct lamb_moments : rule<6, 8> {  // lr, b1, b2, eps, weight_decay, adapts
   }
 };
 
+// Of rules whose direction is computed elsewhere: the decay of the parameter first, and what the direction's rate is made of.
+struct adafactor : rule<3, 3> {  // lr, beta2_decay, weight_decay
+  static constexpr auto name = "adafactor";
+
+  static DLK_FN void at(double t, const double* o, double*, double* p) {
+    p[0] = o[0] * o[2];
+    p[1] = min(o[0], 1 / sqrt(t));
+    p[2] = math::pow(t, o[1]);
+  }
+};
+struct muon : rule<2, 2> {  // lr, weight_decay
+  static constexpr auto name = "muon";
+
+  static DLK_FN void at(double, const double* o, double*, double* p) {
+    p[0] = o[0] * o[1];
+    p[1] = o[0];
+  }
+};
+
 // What gradients are multiplied by, from the sum of their squares: 1/scale, and min(1, max_norm / (norm + 1e-6)), where the norm is that of
 // the gradients divided by scale. Their norm is finite if and only if they are.
 DLK_FN void judge(double squares, double scale, double max_norm, double& norm, double& factor, double& found_inf) {
@@ -251,6 +270,7 @@ DLK_FN void judge(double squares, double scale, double max_norm, double& norm, d
 using all_step_rules =
     list<step_rules::sgd, step_rules::sgd_momentum, step_rules::lars, step_rules::adagrad, step_rules::adadelta,
          step_rules::rmsprop, step_rules::adam, step_rules::nadam, step_rules::radam, step_rules::adamax,
-         step_rules::lion, step_rules::rprop, step_rules::asgd, step_rules::lamb_moments>;
+         step_rules::lion, step_rules::rprop, step_rules::asgd, step_rules::lamb_moments,
+         step_rules::adafactor, step_rules::muon>;
 
 DLK_END

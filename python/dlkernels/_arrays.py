@@ -205,6 +205,22 @@ def on_device_of(x: Any) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
+def cupy_view(x: Any) -> Any:
+    """The same memory as an array of CuPy, for what is computed by the array library."""
+    return x if _library(x) == "cupy" else _cupy("an array on a GPU of another library, here,").from_dlpack(x)
+
+
+def on_stream_of(x: Any) -> contextlib.AbstractContextManager[Any]:
+    """CuPy works on the stream and device that kernels for x are queued on."""
+    if _library(x) != "torch":
+        return on_device_of(x)
+    stream = sys.modules["torch"].cuda.current_stream(x.device)
+    external: contextlib.AbstractContextManager[Any] = _cupy("a PyTorch array, here,").cuda.ExternalStream(
+        stream.cuda_stream, x.device.index
+    )
+    return external
+
+
 def zeros(like: Any, shape: tuple[int, ...], dtype: str) -> Any:
     """Zeros in C order, beside `like`."""
     array = empty(like, shape, dtype)

@@ -1,9 +1,9 @@
 """Optimizers that look at a whole matrix: Adafactor and Muon.
 
-The direction is computed by the array library (sums and matrix products), then applied in one multi-tensor pass. Everything is computed
-before anything is written.
+The direction is computed by the array library (sums and matrix products; NumPy, on a GPU CuPy), then applied in one multi-tensor pass.
+Everything is computed before anything is written.
 
-A matrix product's bits depend on the BLAS behind the array library, and so do Muon's.
+Sums and products of whole matrices are the array library's, and so are their bits: of Muon they depend on the BLAS.
 """
 
 from __future__ import annotations
@@ -16,27 +16,81 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ._arrays import copy_into, zeros_state
+from ._arrays import copy_into, cupy_view, empty, on_gpu, on_stream_of, zeros, zeros_state
+from ._op import core
 from .optimizer import LearningRate, Optimizer, Params, real
-from .optimizer_storage import Storage
+from .optimizer_device import DeviceSteps
+from .optimizer_storage import Storage, dtype_name
 
 __all__ = ["Adafactor", "Muon"]
+
+Found = tuple[Any, Any, dict[str, Any]]  # direction, its rate in float64, new state
+
+
+class _DirectedSteps(DeviceSteps):
+    """The numbers of a step are the device's; NumPy's functions hand its arrays on to CuPy."""
+
+    directed = True
+    optimizer: _Directed
+
+    def _finish(self, grads: list[Any], zero_grads: bool) -> None:
+        optimizer = self.optimizer
+        with on_stream_of(self.control):
+            numbers, skipped = cupy_view(self.numbers), cupy_view(self.control)[2] != 0
+            found: dict[int, Found] = {}
+            for i, g in enumerate(grads):
+                if g is None or math.prod(g.shape) == 0:
+                    continue
+                row = numbers[self.slot_of[i]]
+                state = {key: cupy_view(value) for key, value in optimizer._states[i].items()}
+                found[i] = optimizer.direction(i, cupy_view(optimizer._params[i]), cupy_view(g), row[0], row[1:], state)
+            directions: list[list[Any]] = []
+            rows: list[Any] = []
+            for _, members in optimizer._engines:
+                directions.append([])
+                rows.append(zeros(self.control, (len(members), core.row_numbers), "float64"))
+                there = cupy_view(rows[-1])
+                for k, i in enumerate(members):
+                    direction = None
+                    if i in found:
+                        direction = empty(optimizer._params[i], grads[i].shape, dtype_name(optimizer._params[i]))
+                        cupy_view(direction)[...] = found[i][0]
+                        there[k, 0] = 1.0
+                        there[k, 1] = numbers[self.slot_of[i], 1]
+                        there[k, 2] = found[i][1]
+                    directions[-1].append(direction)
+            self.steps.apply(directions, rows)
+            for i, (_, _, new) in found.items():
+                for key, value in new.items():
+                    state = cupy_view(optimizer._states[i][key])
+                    state[...] = np.where(skipped, state, value)
+            if zero_grads:
+                for g in grads:
+                    if g is not None:
+                        cupy_view(g)[...] = 0
 
 
 class _Directed(Optimizer):
     """Computes new state and direction of each tensor, then writes both."""
 
+    device_steps = _DirectedSteps
+
     def __init__(self, params: Params, options: Mapping[str, Any]) -> None:
         super().__init__(params, options, Storage())
         for i, p in enumerate(self._params):
-            if not isinstance(p, np.ndarray):
+            if not isinstance(p, np.ndarray) and not on_gpu(p):
                 raise TypeError(
-                    f"{self.name}: params[{i}] must be a NumPy array, got {type(p).__module__}.{type(p).__name__}."
+                    f"{self.name}: params[{i}] must be a NumPy array or lie on a GPU, got "
+                    f"{type(p).__module__}.{type(p).__name__}."
                 )
 
     def _rule(self, group: Mapping[str, Any]) -> str:
         del group
         return "direction"
+
+    def _step_rule(self, group: Mapping[str, Any]) -> str:
+        del group
+        return self.name.strip("_").lower()  # also of optim.functional
 
     def _keys(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         del group
@@ -44,24 +98,28 @@ class _Directed(Optimizer):
 
     @abstractmethod
     def _directed(
-        self, group: Mapping[str, Any], p: Any, g: Any, state: Mapping[str, Any], step: int
-    ) -> tuple[Any, float, dict[str, Any]]:
-        """(direction, its rate, new state)"""
+        self, group: Mapping[str, Any], p: Any, g: Any, state: Mapping[str, Any], eps: float, numbers: Any
+    ) -> Found:
+        """From p and g in the compute type, eps of p's dtype, and the step rule's numbers in float64."""
 
-    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
-        raise NotImplementedError  # each tensor has a rate of its own
+    def direction(self, i: int, p: Any, g: Any, factor: Any, numbers: Any, state: Mapping[str, Any]) -> Found:
+        """Of parameter i, whose gradient is multiplied by factor."""
+        eps = float(ml_dtypes.finfo(dtype_name(p)).eps)  # type: ignore[no-untyped-call]
+        wide = np.dtype("float64" if p.dtype == np.float64 else "float32")
+        scaled = g.astype(wide) * factor.astype(wide)
+        return self._directed(self._group_of()[i], p.astype(wide), scaled, state, eps, numbers)
 
     def _run(self, grads: list[Any], factor: float, zero_grads: bool) -> None:
         group_of = self._group_of()
-        found: dict[int, tuple[Any, float, dict[str, Any]]] = {}
+        found: dict[int, Found] = {}
+        numbers: dict[int, Any] = {}
         for i, g in enumerate(grads):
             if g is None or g.size == 0:
                 continue
-            group, wide = group_of[i], zeros_state(self._params[i]).dtype
-            scaled = np.asarray(g).astype(wide) * wide.type(-factor if group["maximize"] else factor)
-            p = np.asarray(self._params[i]).astype(wide)
-            own = {"eps": float(ml_dtypes.finfo(self._params[i].dtype).eps)}  # type: ignore[no-untyped-call]
-            found[i] = self._directed(group, p, scaled, self._states[i] | own, self._steps[i] + 1)
+            group = group_of[i]
+            numbers[i] = np.array(self._step_numbers(group, self._steps[i] + 1, {})[0])
+            signed = np.float64(-factor if group["maximize"] else factor)
+            found[i] = self.direction(i, np.asarray(self._params[i]), np.asarray(g), signed, numbers[i], self._states[i])
         for engine, members in self._engines:
             directions: list[Any] = []
             values: list[float] = []
@@ -70,12 +128,10 @@ class _Directed(Optimizer):
                     directions.append(None)
                     values += [1.0, 0.0, 0.0]
                     continue
-                u, rate, _ = found[i]
                 direction = np.empty_like(self._params[i])
-                direction[...] = u
+                direction[...] = found[i][0]
                 directions.append(direction)
-                decay = self.lr(group_of[i], self._steps[i] + 1) * group_of[i]["weight_decay"]
-                values += [1.0, decay, rate]
+                values += [1.0, numbers[i][0], found[i][1]]
             engine.read(directions, False)
             engine.step(list(range(len(members))), values, False, 0, 0)
         for i, (_, _, state) in found.items():
@@ -90,7 +146,7 @@ class Adafactor(_Directed):
     b = t^beta2_decay, a = max(eps[1], rms(p)) min(lr, 1/sqrt(t)); for matrices (the last two dimensions)
     ``R += b (mean_row(g^2) - R);  C += b (mean_col(g^2) - C);  V = R C / max(mean R, eps[0])``, for vectors ``V += b (g^2 - V)``;
     ``U = g / sqrt(max(V, eps[0]^2));  p -= lr weight_decay p;  p -= a / max(1, rms(U)/d) U``. eps[0] None is the dtype's epsilon. The
-    paper, Keras and optax add 1e-30 to g^2 instead; optax factors only dimensions from 128 on. Arrays of NumPy only.
+    paper, Keras and optax add 1e-30 to g^2 instead; optax factors only dimensions from 128 on. Arrays of NumPy, or on a GPU.
 
     Source: Shazeer & Stern (2018), arXiv:1804.04235.
     """
@@ -121,15 +177,21 @@ class Adafactor(_Directed):
         wide = zeros_state(p)
         if p.ndim < 2:
             return {"variance": wide}
-        return {"row_var": np.zeros_like(wide[..., :1]), "col_var": np.zeros_like(wide[..., :1, :])}
+        shape, dtype = tuple(p.shape), dtype_name(wide)
+        return {
+            "row_var": zeros(p, (*shape[:-1], 1), dtype),
+            "col_var": zeros(p, (*shape[:-2], 1, shape[-1]), dtype),
+        }
+
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return group["beta2_decay"], group["weight_decay"]
 
     def _directed(
-        self, group: Mapping[str, Any], p: Any, g: Any, state: Mapping[str, Any], step: int
-    ) -> tuple[Any, float, dict[str, Any]]:
-        share, lr = step ** group["beta2_decay"], self.lr(group, step)
-        tiny = state["eps"] if group["eps"][0] is None else float(group["eps"][0])
-        rate = max(float(group["eps"][1]), math.sqrt(float(np.mean(np.square(p)))) if p.size else 0.0)
-        rate *= min(lr, 1.0 / math.sqrt(step))
+        self, group: Mapping[str, Any], p: Any, g: Any, state: Mapping[str, Any], eps: float, numbers: Any
+    ) -> Found:
+        tiny = eps if group["eps"][0] is None else float(group["eps"][0])
+        share = numbers[2].astype(g.dtype)
+        rate = np.maximum(np.sqrt(np.mean(np.square(p)).astype(np.float64)), float(group["eps"][1])) * numbers[1]
         square = np.square(g)
         new: dict[str, Any] = {}
         if p.ndim < 2:
@@ -140,8 +202,8 @@ class Adafactor(_Directed):
             mean = np.maximum(new["row_var"].mean(axis=-2, keepdims=True), tiny)
             variance = np.matmul(new["row_var"], new["col_var"]) / mean
         u = g / np.sqrt(np.maximum(variance, tiny * tiny))
-        rms = math.sqrt(float(np.mean(np.square(u)))) if u.size else 0.0
-        return u, rate / max(1.0, rms / group["d"]), new
+        rms = np.sqrt(np.mean(np.square(u)).astype(np.float64))
+        return u, rate / np.maximum(rms / group["d"], 1.0), new
 
 
 class Muon(_Directed):
@@ -150,8 +212,8 @@ class Muon(_Directed):
     ``b += (1-momentum)(g - b);  u = nesterov ? (1-momentum) g + momentum b : b``; X = u / max(|u|, eps), transposed if tall; ns_steps times
     ``X = a X + (b A + c A^2) X``, A = X X^T, with ns_coefficients (a, b, c); ``p -= lr weight_decay p;  p -= lr adjust X``, with adjust
     sqrt(max(1, rows/columns)), or 0.2 sqrt(max(rows, columns)) with adjust_lr_fn="match_rms_adamw" (Moonlight). PyTorch iterates in
-    bfloat16, this in the compute type: they agree to about 1e-2 of an element. `matmul` is the product to use. Arrays of NumPy, of two
-    dimensions: give the others to AdamW.
+    bfloat16, this in the compute type: they agree to about 1e-2 of an element. `matmul` is the product to use. Arrays of NumPy or on a GPU,
+    of two dimensions: give the others to AdamW.
 
     Source: Jordan et al. (2024).
     """
@@ -189,15 +251,20 @@ class Muon(_Directed):
             )
         return {"momentum_buffer": zeros_state(p)}
 
+    def _options(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return (group["weight_decay"],)
+
     def _directed(
-        self, group: Mapping[str, Any], p: Any, g: Any, state: Mapping[str, Any], step: int
-    ) -> tuple[Any, float, dict[str, Any]]:
+        self, group: Mapping[str, Any], p: Any, g: Any, state: Mapping[str, Any], eps: float, numbers: Any
+    ) -> Found:
+        del eps
         momentum = group["momentum"]
         buffer = state["momentum_buffer"] + (1 - momentum) * (g - state["momentum_buffer"])
         u = g + momentum * (buffer - g) if group["nesterov"] else buffer
         rows, cols = p.shape
         x = u.T if rows > cols else u
-        x = x / max(math.sqrt(float(np.sum(np.square(x)))), group["eps"])
+        length = np.sqrt(np.sum(np.square(x)).astype(np.float64))
+        x = x / np.maximum(length, float(group["eps"])).astype(g.dtype)
         a, b, c = group["ns_coefficients"]
         for _ in range(group["ns_steps"]):
             gram = self.matmul(x, x.T)
@@ -205,4 +272,4 @@ class Muon(_Directed):
         adjust = math.sqrt(max(1.0, rows / cols))
         if group["adjust_lr_fn"] == "match_rms_adamw":
             adjust = 0.2 * math.sqrt(max(rows, cols))
-        return x.T if rows > cols else x, self.lr(group, step) * adjust, {"momentum_buffer": buffer}
+        return x.T if rows > cols else x, numbers[1] * adjust, {"momentum_buffer": buffer}

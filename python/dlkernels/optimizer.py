@@ -70,6 +70,7 @@ class Optimizer(ABC):
     own_options: ClassVar[frozenset[str]] = frozenset()  # that PyTorch's optimizer of the same name has not
     own_rates: ClassVar[bool] = False  # a rate for each tensor, from two sums over it
     second_rule: ClassVar[str] = ""  # that then takes the step, where the first one leaves these sums
+    device_steps: ClassVar[type[DeviceSteps]] = DeviceSteps
 
     def __init__(self, params: Params, defaults: Mapping[str, Any], storage: Storage) -> None:
         self.name = type(self).__name__
@@ -132,8 +133,6 @@ class Optimizer(ABC):
                     f"{self.name}: params[{i}] must be a NumPy, CuPy, PyTorch or JAX array, got {type(p).__name__}."
                 )
             check_parameter(self.name, i, p, self.storage)
-            if on_gpu(p) and type(self)._run is not Optimizer._run and not self.own_rates:
-                raise ValueError(f"{self.name}: the target cuda does not have this op yet. Pass CPU arrays.")
             self._params.append(p)
             self._steps.append(0)
             self._numbers.append(self._first_numbers(group))
@@ -288,7 +287,7 @@ class Optimizer(ABC):
         grads = list(grads)
         self._check_step(grads, max_norm, grad_scale, zero_grads)
         if self._on_device:
-            self._device = self._device or DeviceSteps(self)
+            self._device = self._device or self.device_steps(self)
             return self._device.step(grads, max_norm, grad_scale, zero_grads)
         engines = [engine for engine, _ in self._engines]
         Engine.read_all(

@@ -58,6 +58,8 @@ class DeviceStepInfo:
 class DeviceSteps:
     """The memory of an optimizer's steps, beside its parameters."""
 
+    directed = False  # the direction of a step is computed by the array library
+
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
         params, groups = optimizer._params, optimizer.param_groups
@@ -79,12 +81,13 @@ class DeviceSteps:
         like = params[0]
         self.record = device_array(like, record)
         self.control = device_array(like, np.array([0.0, 1.0, 0.0, optimizer._updates]))
-        numbers = device_array(like, np.zeros((len(params), core.row_numbers)))
+        self.numbers = device_array(like, np.zeros((len(params), core.row_numbers)))  # of each slot
         engines, members = zip(*optimizer._engines, strict=True)
         trust = self.rules[0] if optimizer.own_rates else -1
         self.steps = core.DeviceStep(
-            list(engines), list(members), self.record, numbers, self.control, trust, optimizer.second_rule
-        )
+            list(engines), list(members), self.record, self.numbers, self.control, trust, optimizer.second_rule,
+            self.directed,
+        )  # fmt: skip
         self.pattern = b"\1" * len(params)
         self._assigned()
 
@@ -127,10 +130,16 @@ class DeviceSteps:
         scale = 1.0 if grad_scale is None else grad_scale if on_gpu(grad_scale) else float(grad_scale)
         most = math.inf if max_norm is None else float(max_norm)
         report = empty(self.control, (2,), "float64") if checks else None
-        self.steps.step(rows, checks, scale, most, zero_grads, self.optimizer.storage["seed"], report)
+        self.steps.begin(rows, checks, scale, most, report)
+        self._finish(grads, zero_grads)
         for slot in self.active:
             self.begun[slot] += 1
         return StepInfo(None, skipped=False) if report is None else DeviceStepInfo(report)
+
+    def _finish(self, grads: list[Any], zero_grads: bool) -> None:
+        """After the start of a step."""
+        del grads  # the engines have them
+        self.steps.finish(zero_grads, self.optimizer.storage["seed"])
 
     def read_back(self) -> None:
         """Step counts and scalar state, for the optimizer's own lists; waits for the device."""
