@@ -34,13 +34,9 @@ class DeviceStep {
 
   // Takes and checks the gradients; returns a byte for each parameter, 1 where there is one.
   py::bytes read(const py::list& grads, bool zero_grads) {
-    std::string pattern(grads.size(), '\0');
-    for (std::size_t i = 0; i < pattern.size(); ++i) {
-      if (PyList_GET_ITEM(grads.ptr(), static_cast<Py_ssize_t>(i)) != Py_None) pattern[i] = 1;
-    }
     if (engines_.size() == 1) {
       engines_[0]->read(grads, zero_grads);
-      return pattern;
+      return engines_[0]->there();
     }
     std::vector<py::list> each;
     for (const std::vector<std::size_t>& members : members_) {
@@ -48,6 +44,10 @@ class DeviceStep {
       for (const std::size_t i : members) each.back().append(grads[i]);
     }
     Engine::read_all(engines_, each, zero_grads);
+    std::string pattern(grads.size(), '\0');
+    for (std::size_t e = 0; e < engines_.size(); ++e) {
+      for (std::size_t k = 0; k < members_[e].size(); ++k) pattern[members_[e][k]] = engines_[e]->there()[k];
+    }
     return pattern;
   }
 
@@ -157,8 +157,7 @@ class DeviceStep {
       }
       if (!k.current) k.tensors->write(k.memory.array.view.data, slots_[e], now.queue);
       k.current = true;
-      engines_[e]->gradients(gradients_);
-      k.tensors->bring(gradients_);
+      k.tensors->bring(engines_[e]->gradients());
       blocks = std::max(blocks, k.tensors->blocks());
     }
     if (squares_ != nullptr) return;
@@ -224,7 +223,6 @@ class DeviceStep {
   std::vector<std::vector<int>> slots_;  // of the members
   std::vector<py::object> held_;
   std::vector<Table> tables_;  // of each engine
-  std::vector<void*> gradients_;
   Result scratch_;
   StepRecord* record_;
   double* numbers_;

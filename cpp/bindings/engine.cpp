@@ -115,6 +115,9 @@ Engine::Engine(std::string name, const std::string& rule, const py::list& params
   call_.dtype = dtype_of(parameter().element);
   call_.device = parameter().device;
   lent_.resize(tensors_.size());
+  seen_.resize(tensors_.size());
+  grad_.resize(tensors_.size());
+  there_.resize(tensors_.size());
   note_written();
 }
 
@@ -200,21 +203,23 @@ void Engine::read(const py::list& grads, bool zero_grads) {
   }
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     PyObject* g = PyList_GET_ITEM(grads.ptr(), static_cast<Py_ssize_t>(i));
-    Lent& l = lent_[i];
-    const bool same = l.seen && refers_to(l.seen, g);
-    if (!same || l.present != (g != Py_None)) apart_ = false;
-    l.present = g != Py_None;
-    if (l.present && !same) read_gradient(l, g, i, zero_grads);
+    const char there = g != Py_None ? 1 : 0;
+    const bool same = there != 0 && seen_[i] && refers_to(seen_[i], g);  // a dead reference is one to None
+    if (!same || there_[i] != there) apart_ = false;
+    there_[i] = there;
+    if (same) continue;
+    grad_[i] = nullptr;
+    seen_[i] = py::object();
+    if (there != 0) read_gradient(g, i, zero_grads);
   }
   if (zero_grads && !apart_) refuse_shared_gradients();
   apart_ = zero_grads;
 }
 
-void Engine::read_gradient(Lent& to, PyObject* g, std::size_t i, bool written) const {
-  to.seen = py::object();
-  to.array.exported = py::object();
-  to.array.numpy = false;
-  Array* const a = &to.array;
+void Engine::read_gradient(PyObject* g, std::size_t i, bool written) {
+  Array* const a = &lent_[i];
+  a->exported = py::object();
+  a->numpy = false;
   const std::string& what = grad_name_[i];
   const std::string& param = what_[param_at_[i]];
   const TensorView& p = held_[param_at_[i]]->view;
@@ -229,7 +234,9 @@ void Engine::read_gradient(Lent& to, PyObject* g, std::size_t i, bool written) c
     check::fail_value(name_ + ": " + what + " shares memory with " + what_[static_cast<std::size_t>(owner)] +
                       ". A gradient must be an array of its own.");
   }
-  if (stays(*a, g)) to.seen = weak_reference(g);
+  grad_[i] = a->view.data;
+  if (a->exported) borrowed_ = true;
+  if (stays(*a, g)) seen_[i] = weak_reference(g);
 }
 
 // A parameter whose memory has been replaced (torch: p.data = other) is followed there; one that has changed otherwise is refused.
@@ -259,7 +266,7 @@ void Engine::follow() {
 // What a step writes, all of it apart.
 void Engine::note_written() {
   written_.clear();
-  for (Lent& l : lent_) l.seen = py::object();
+  for (py::object& reference : seen_) reference = py::object();
   for (std::size_t i = 0; i < held_.size(); ++i) {
     const Extent e = extent_of(held_[i]->view);
     if (e.first != e.last) written_.push_back({e.first, e.last, static_cast<int>(i)});
@@ -272,8 +279,8 @@ void Engine::note_written() {
 void Engine::refuse_shared_gradients() const {
   std::vector<MemoryRange> ranges;
   for (std::size_t i = 0; i < lent_.size(); ++i) {
-    if (!lent_[i].present) continue;
-    const Extent e = extent_of(lent_[i].array.view);
+    if (there_[i] == 0) continue;
+    const Extent e = extent_of(lent_[i].view);
     if (e.first != e.last) ranges.push_back({e.first, e.last, static_cast<int>(i)});
   }
   const auto [a, b] = find_overlap(ranges);

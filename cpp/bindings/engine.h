@@ -38,9 +38,10 @@ class Engine {
   // For a step on a device (device_step.cpp).
   const std::string& name() const { return name_; }
   std::size_t size() const { return tensors_.size(); }
-  bool has_gradient(std::size_t i) const { return lent_[i].present; }
-  const TensorView& gradient(std::size_t i) const { return lent_[i].array.view; }
-  void gradients(std::vector<void*>& to) const;  // null where there is none
+  bool has_gradient(std::size_t i) const { return there_[i] != 0; }
+  const TensorView& gradient(std::size_t i) const { return lent_[i].view; }
+  const std::vector<void*>& gradients() const { return grad_; }  // null where there is none
+  const std::string& there() const { return there_; }            // a byte for each parameter, 1 where there is a gradient
   const std::vector<UpdateTensor>& tensors() const { return tensors_; }
   const Array& first_parameter() const { return *held_[0]; }
   int moves() const { return moves_; }  // how often a parameter's memory has been replaced
@@ -52,16 +53,9 @@ class Engine {
   void forget();  // what was borrowed
 
  private:
-  // A gradient, and what it was read from. The memory of an array of CuPy stays where it is: the same object is not read again.
-  struct Lent {
-    Array array;
-    bool present = false;
-    py::object seen;  // a weak reference; null: the array has to be read again
-  };
-
   const Array& hold(const py::object& object, const std::string& what);
   void* beside(const py::object& object, const std::string& what, std::size_t param, Element wanted);
-  void read_gradient(Lent& to, PyObject* g, std::size_t i, bool written) const;
+  void read_gradient(PyObject* g, std::size_t i, bool written);
   void follow();
   void note_written();
   void refuse_shared_gradients() const;
@@ -77,7 +71,13 @@ class Engine {
   std::vector<bool> fixed_;  // parameters that cannot move
   std::vector<UpdateTensor> tensors_;
   std::vector<MemoryRange> written_;  // sorted
-  std::vector<Lent> lent_;
+  // The gradients. What each was read from: a weak reference, because the memory of an array of CuPy stays where it is, and the same object need
+  // not be read again; null: it has to be.
+  std::vector<Array> lent_;
+  std::vector<py::object> seen_;
+  std::vector<void*> grad_;
+  std::string there_;
+  bool borrowed_ = false;  // some hold on to what lent them
   int moves_ = 0;
   bool apart_ = false;  // the gradients are known not to share memory
 };

@@ -17,33 +17,30 @@ std::vector<UpdateTensor> Engine::active(const std::vector<int>& row) const {
   std::vector<UpdateTensor> some;
   some.reserve(tensors_.size());
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    if (!lent_[i].present) continue;
+    if (there_[i] == 0) continue;
     if (row[i] < 0) throw py::index_error("step: row");
     some.push_back(tensors_[i]);
-    some.back().grad = lent_[i].array.view.data;
+    some.back().grad = grad_[i];
     some.back().group = row[i];
   }
   return some;
 }
 
-void Engine::gradients(std::vector<void*>& to) const {
-  to.resize(lent_.size());
-  for (std::size_t i = 0; i < lent_.size(); ++i) to[i] = lent_[i].present ? lent_[i].array.view.data : nullptr;
-}
-
 void Engine::forget() {
-  for (Lent& l : lent_) {
-    if (l.array.exported) l.array.exported = py::object();
+  if (!borrowed_) return;
+  for (Array& a : lent_) {
+    if (a.exported) a.exported = py::object();
   }
+  borrowed_ = false;
 }
 
 double Engine::magnitude(const std::string& how) {
   std::vector<PlainTensor> list;  // in their places among all of the optimizer; what is not there counts as 0
   std::int64_t elements = 0, end = 0;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    if (!lent_[i].present) continue;
+    if (there_[i] == 0) continue;
     if (tensors_[i].first > end) list.push_back({nullptr, tensors_[i].first - end});
-    list.push_back({lent_[i].array.view.data, tensors_[i].n});
+    list.push_back({grad_[i], tensors_[i].n});
     elements += tensors_[i].n;
     end = tensors_[i].first + tensors_[i].n;
   }
@@ -57,8 +54,8 @@ std::pair<std::vector<double>, std::vector<double>> Engine::squares_of_each() {
   std::int64_t elements = 0;
   const bool master = call_.precision == Precision::master;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    values.push_back({master ? tensors_[i].master : tensors_[i].param, lent_[i].present ? tensors_[i].n : 0});
-    gradients.push_back({lent_[i].present ? lent_[i].array.view.data : nullptr, values.back().n});
+    values.push_back({master ? tensors_[i].master : tensors_[i].param, there_[i] != 0 ? tensors_[i].n : 0});
+    gradients.push_back({there_[i] != 0 ? grad_[i] : nullptr, values.back().n});
     elements += 2 * values.back().n;
   }
   std::pair<std::vector<double>, std::vector<double>> result;
@@ -92,7 +89,7 @@ std::vector<double> Engine::step(const std::vector<int>& row, const std::vector<
   run_released(elements, [&] { run_update(call, some, sums_ > 0 ? found.data() : nullptr); });
   std::size_t at = 0;
   for (std::size_t i = 0; sums_ > 0 && i < tensors_.size(); ++i) {
-    if (!lent_[i].present) continue;
+    if (there_[i] == 0) continue;
     for (std::size_t j = 0; j < sums_; ++j) sums[i * sums_ + j] = found[at++];
   }
   return sums;

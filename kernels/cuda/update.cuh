@@ -308,8 +308,11 @@ int update_table_as(Kernel* kernel, const UpdateArgs& a, Dtype dtype) {
   for (b.first_chunk = 0; b.first_chunk < a.table->chunks; b.first_unit += b.units) {
     const std::int64_t taken = at_most(kGradientsPerLaunch, a.table->chunks - b.first_chunk);
     std::memcpy(b.word, a.grad + b.first_chunk, std::size_t(8 * taken));
-    b.units = 0;
-    for (std::int64_t k = 0; k < taken; ++k) b.units += ceil_div(a.table->chunk[b.first_chunk + k].n, kBlock);
+    b.units = a.table->units - b.first_unit;
+    if (b.first_chunk + taken < a.table->chunks) {
+      b.units = 0;
+      for (std::int64_t k = 0; k < taken; ++k) b.units += ceil_div(a.table->chunk[b.first_chunk + k].n, kBlock);
+    }
     const int error = launch_units<Op>(kernel, b, a.queue);
     if (error != 0) return error;
     b.first_chunk += taken;

@@ -102,7 +102,7 @@ class Optimizer(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
-        return {k: v for k, v in self.__dict__.items() if k not in {"_engines", "_device"}}
+        return {k: v for k, v in self.__dict__.items() if k not in {"_engines", "_device", "_good"}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -231,6 +231,8 @@ class Optimizer(ABC):
         """One engine for each (rule, dtype, device, way of keeping state): usually one."""
         self._sizes = [len(g["params"]) for g in self.param_groups]
         self._rules = [self._rule(g) for g in self.param_groups]
+        # Of each group, options that have been found legal: their identities, and they themselves so that these stay theirs.
+        self._good: dict[int, tuple[tuple[int, ...], tuple[Any, ...]]] = {}
         kinds: dict[tuple[Any, ...], list[int]] = {}
         first, total = [], 0
         for p in self._params:
@@ -344,13 +346,19 @@ class Optimizer(ABC):
         for name, value in (("max_norm", max_norm), ("grad_scale", grad_scale)):
             if value is not None and not (name == "grad_scale" and on_gpu(value)) and real(self.name, name, value) == 0:
                 raise ValueError(f"{self.name}: {name} must be > 0, got {value!r}.")
-        for group, rule in zip(self.param_groups, self._rules, strict=True):
+        for k, (group, rule) in enumerate(zip(self.param_groups, self._rules, strict=True)):
+            values = tuple(group.values())
+            ids = tuple(map(id, values))
+            if self._good.get(k, ((),))[0] == ids:
+                continue
             self._checked(group)
             if self._rule(group) != rule:
                 raise ValueError(
                     f"{self.name}: a group's options ask for the rule {self._rule(group)!r}, but it was made for {rule!r}, "
                     "which keeps other state. Make a new optimizer."
                 )
+            if not any(isinstance(v, list) for name, v in group.items() if name != "params"):  # which may change inside
+                self._good[k] = ids, values
 
     def _norm(self, grads: list[Any]) -> float:
         """Of all gradients together: the root of the sum of squares, added in float64 in an order that nothing changes."""

@@ -41,5 +41,6 @@ void* dlk_device_memory(std::size_t* bytes) {
 void dlk_device_gate(bool open) { gate(open); }
 const void* dlk_device_target() { return &dlk::simt::target; }
 std::uint64_t dlk_device_launches() { return simt::counts.launches; }
+void dlk_device_idle(bool idle) { simt::device.idle = idle; }
 void dlk_device_fails(int code) { simt::device.fails = code; }
 }

@@ -9,6 +9,7 @@ namespace simt {
 struct Device {
   int cc = 90, sms = 3, shared_bytes = 227 * 1024;
   int fails = 0;           // the next launch fails with this error code
+  bool idle = false;       // launches are counted, and nothing runs: what does the host's part of a call cost?
   bool backwards = false;  // threads of a block run in descending order
   bool watch = false;      // look for races, uninitialized shared memory and misaligned packets (slow)
 };
