@@ -12,8 +12,8 @@
 namespace dlk {
 namespace {
 
-constexpr std::int64_t kChunk = 16384;  // elements: 64 KB a stream in float32
-constexpr std::int64_t kGrain = 4;      // chunks claimed at once
+constexpr std::int64_t kChunk = 16384;       // elements: 64 KB a stream in float32
+constexpr std::int64_t kGrain = 4;           // chunks claimed at once
 constexpr std::int64_t kMagnitudeGrain = 8;  // blocks
 static_assert(kChunk % kBlock == 0 && kChunk % kScaled == 0);
 

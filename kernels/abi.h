@@ -146,7 +146,7 @@ struct Chunk {
 // tensor, or a piece of one that is longer than 2^31; none is empty, and they are in the order of `first`, their place in the concatenation
 // of all tensors. A unit is a block of 4,096 of one chunk.
 struct TensorTable {
-  const Chunk* chunk;  // of the host; grad is not looked at
+  const Chunk* chunk;                  // of the host; grad is not looked at
   std::int64_t chunks, units, blocks;  // blocks: of the concatenation
   int stride;                          // table_words
   int master_at;                       // which word is the master; 0: there is none
@@ -257,8 +257,8 @@ struct StepArgs {
 struct TrustArgs {
   int rule;  // of StepTable
   const double* sums[kMaxSums];
-  const double* rows;  // kRowNumbers each
-  double* own;         // out: the same for each chunk
+  const double* rows;         // kRowNumbers each
+  double* own;                // out: the same for each chunk
   const std::int32_t* group;  // of each chunk; a GPU's are in the table
   std::int64_t chunks;
   const TensorTable* table;

@@ -136,7 +136,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801  the name that CuPy's arrays
 
     def __setitem__(self, key: Any, value: Any) -> None:
         with self.memory.opened():
-            self._view[key] = value._view if isinstance(value, ndarray) else value
+            self._view[_host(key)] = _host(value)
 
     def __getattr__(self, name: str) -> Any:
         """Reductions that the library leaves to the arrays: computed by NumPy."""

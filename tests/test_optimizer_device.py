@@ -170,6 +170,29 @@ def test_a_gradient_that_comes_back(cp: Any, rng: np.random.Generator) -> None: 
     assert all(a.tobytes() == b.get().tobytes() for a, b in zip(params, there, strict=True))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_an_embedding(cp: Any, rng: np.random.Generator, dtype: str) -> None:  # noqa: F811
+    """Beside a parameter that takes ordinary steps; rows given twice are summed in one order."""
+    start = drawn(rng, dtype, [(50, 7), (9,)])
+    there = [cp.asarray(p) for p in start]
+    ours, theirs = optim.Adagrad(start, lr=0.1, lr_decay=0.1), optim.Adagrad(there, lr=0.1, lr_decay=0.1)
+    for n in (12, 0, 700, 5000):
+        rows = np.where(rng.random(n) < 0.6, 7, rng.integers(0, 50, n))
+        values, full = drawn(rng, dtype, [(n, 7), (9,)])
+        ours.step_rows(0, rows, values)
+        theirs.step_rows(0, cp.asarray(rows) if n == 12 else rows, cp.asarray(values))
+        ours.step([None, full], max_norm=1.0)
+        theirs.step([None, cp.asarray(full)], max_norm=1.0)
+    for a, b in zip(start, there, strict=True):
+        assert a.tobytes() == on_host(b).tobytes()
+    for i in range(2):
+        mine, other = (opt.state_dict()["state"][i] for opt in (ours, theirs))
+        assert mine["step"] == other["step"] == 4.0
+        assert mine["sum"].tobytes() == on_host(other["sum"]).tobytes()
+    with pytest.raises(ValueError, match=r"values must lie where params\[0\] does"):
+        theirs.step_rows(0, [1], start[0][:1])
+
+
 def test_rate_and_scale_may_lie_on_the_device(cp: Any, rng: np.random.Generator) -> None:  # noqa: F811
     params = drawn(rng, "float32")
     rate, scale = cp.asarray(np.float32(0.25)), cp.asarray(np.float32(4.0))
@@ -184,6 +207,17 @@ def test_rate_and_scale_may_lie_on_the_device(cp: Any, rng: np.random.Generator)
         theirs.step([cp.asarray(g) for g in grads], grad_scale=scale)
     for a, b in zip(params, there, strict=True):
         assert a.tobytes() == b.get().tobytes()
+
+
+def test_a_loaded_state_keeps_the_rate_where_it_lies(cp: Any, rng: np.random.Generator) -> None:  # noqa: F811
+    """A graph that holds a step reads that scalar."""
+    rate = cp.asarray(np.float32(0.5))
+    opt = optim.SGD([cp.asarray(p) for p in drawn(rng, "float32")], lr=rate)
+    for state_of in (0.25, cp.asarray(np.float64(0.125))):
+        other = optim.SGD([cp.asarray(p) for p in drawn(rng, "float32")], lr=state_of)
+        opt.load_state_dict(other.state_dict())
+        assert opt.param_groups[0]["lr"] is rate
+        assert float(rate.get()) == float(on_host(state_of))
 
 
 def test_a_copy_goes_on_where_the_optimizer_was(cp: Any, rng: np.random.Generator) -> None:  # noqa: F811
@@ -218,9 +252,7 @@ def test_a_thousand_tensors_are_few_launches(
     """Norm, finite check, clipping and every rule's numbers are one launch; the table is made in the first step alone."""
     with stand_in.used(monkeypatch) as cupy:
         with cupy.ndarray.memory.opened():  # or each array would open it
-            there, grads, others = (
-                [cupy.asarray(p) for p in drawn(rng, "float32", [(3,)] * 1000)] for _ in range(3)
-            )
+            there, grads, others = ([cupy.asarray(p) for p in drawn(rng, "float32", [(3,)] * 1000)] for _ in range(3))
             opt = RULES[rule](there)
         opt.step(grads, max_norm=1.0)
         for given in (grads, others):

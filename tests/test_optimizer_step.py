@@ -292,15 +292,23 @@ def test_functions_are_the_optimizers(target: str, rng: np.random.Generator) -> 
 
 
 def test_rows_of_an_embedding(target: str, rng: np.random.Generator) -> None:
-    """A sparse step is the dense one of its rows, with duplicates summed first; other rows are not touched."""
+    """A sparse step is the dense one of its rows, with duplicates summed first in canonical order; other rows are not touched."""
     start = rng.standard_normal((50, 8)).astype(np.float32)
     dense, sparse = start.copy(), start.copy()
     a, b = optim.Adagrad([dense], lr=0.1), optim.Adagrad([sparse], lr=0.1)
-    for _ in range(5):
-        rows = rng.integers(0, 50, 12)
-        values = rng.standard_normal((12, 8)).astype(np.float32)
+    for n in (
+        12,
+        1,
+        300,
+        0,
+        4097,
+        20_000,
+    ):  # the last ones give a row more values than there are lanes, and than a block has
+        rows = np.where(rng.random(n) < 0.6, 7, rng.integers(0, 50, n))
+        values = rng.standard_normal((n, 8)).astype(np.float32)
         full = np.zeros((50, 8), np.float32)
-        np.add.at(full, rows, values)
+        for row in set(rows):
+            full[row] = [numerics.canonical_sum(column) for column in values[rows == row].T]
         a.step([full])
         b.step_rows(0, rows, values)
     numerics.assert_same_bits(sparse, dense, "the same step")

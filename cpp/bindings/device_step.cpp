@@ -64,7 +64,7 @@ class DeviceStep {
 
   // The start of a step. rows: (rule, slot, maximize, options, learning rate: a number or a scalar of the device). scale: likewise.
   void begin(const std::vector<std::tuple<int, int, bool, std::vector<double>, py::object>>& rows, bool checks,
-            const py::object& scale, double max_norm, const py::object& report) {
+             const py::object& scale, double max_norm, const py::object& report) {
     const char* const op = engines_[0]->name().c_str();
     const TensorView now = engines_[0]->parameter_now();
     const OnDevice on_device(op, now);

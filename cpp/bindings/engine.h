@@ -41,7 +41,7 @@ class Engine {
   bool has_gradient(std::size_t i) const { return there_[i] != 0; }
   const TensorView& gradient(std::size_t i) const { return lent_[i].view; }
   const std::vector<void*>& gradients() const { return grad_; }  // null where there is none
-  const std::string& there() const { return there_; }            // a byte for each parameter, 1 where there is a gradient
+  const std::string& there() const { return there_; }  // a byte for each parameter, 1 where there is a gradient
   const std::vector<UpdateTensor>& tensors() const { return tensors_; }
   const Array& first_parameter() const { return *held_[0]; }
   int moves() const { return moves_; }  // how often a parameter's memory has been replaced

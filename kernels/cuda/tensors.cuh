@@ -90,7 +90,8 @@ __global__ void __launch_bounds__(kMapThreads) table_kernel(const table_batch __
   const std::int64_t end = std::int64_t(t.first()) + t.n();
   const std::int64_t from = blockIdx.x == 0 ? b.before : std::int64_t(before.first()) + before.n();
   std::int32_t* const block = b.table.chunk_of_block();
-  for (std::int64_t k = ceil_div(from, kBlock) + me; k < ceil_div(end, kBlock); k += all) block[k] = std::int32_t(chunk);
+  for (std::int64_t k = ceil_div(from, kBlock) + me; k < ceil_div(end, kBlock); k += all)
+    block[k] = std::int32_t(chunk);
 }
 
 inline int keep(const TableArgs& a) {

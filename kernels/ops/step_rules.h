@@ -267,10 +267,9 @@ DLK_FN void judge(double squares, double scale, double max_norm, double& norm, d
 
 }  // namespace step_rules
 
-using all_step_rules =
-    list<step_rules::sgd, step_rules::sgd_momentum, step_rules::lars, step_rules::adagrad, step_rules::adadelta,
-         step_rules::rmsprop, step_rules::adam, step_rules::nadam, step_rules::radam, step_rules::adamax,
-         step_rules::lion, step_rules::rprop, step_rules::asgd, step_rules::lamb_moments,
-         step_rules::adafactor, step_rules::muon>;
+using all_step_rules = list<step_rules::sgd, step_rules::sgd_momentum, step_rules::lars, step_rules::adagrad,
+                            step_rules::adadelta, step_rules::rmsprop, step_rules::adam, step_rules::nadam,
+                            step_rules::radam, step_rules::adamax, step_rules::lion, step_rules::rprop,
+                            step_rules::asgd, step_rules::lamb_moments, step_rules::adafactor, step_rules::muon>;
 
 DLK_END

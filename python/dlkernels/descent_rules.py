@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._op import Engine
+from . import sparse_rows
 from .optimizer import LearningRate, Numbers, Optimizer, Params, real
 from .optimizer_storage import Storage
 
@@ -106,35 +106,10 @@ class Adagrad(Optimizer):
 
     def step_rows(self, index: int, rows: Any, values: Any) -> None:
         """A step of parameter `index` whose gradient is 0 but in some rows: values[i] is that of row rows[i]. Rows given twice are summed
-        first; only the rows given are read and written. Embeddings. No weight decay, which would touch all rows.
+        first; only the rows given are read and written. Embeddings. No weight decay, which would touch all rows. On a GPU, rows that lie
+        there are waited for: pass a NumPy array of them.
         """
-        group = self._group_of()[index]
-        p, total = self._params[index], self._states[index]["sum"]
-        if self.storage["precision"] != "plain" or self.storage["state_dtype"] is not None:
-            raise ValueError(f"{self.name}.step_rows: is for plain parameters with state in the compute type.")
-        if self._on_device:
-            raise ValueError(f"{self.name}.step_rows: the target cuda does not have this op yet. Pass CPU arrays.")
-        if group["weight_decay"] != 0:
-            raise ValueError(f"{self.name}.step_rows: weight_decay must be 0, got {group['weight_decay']}.")
-        ids, v = np.asarray(rows), np.asarray(values)
-        if ids.ndim != 1 or ids.dtype.kind not in "iu" or v.shape != (len(ids), *p.shape[1:]) or v.dtype != p.dtype:
-            raise ValueError(
-                f"{self.name}.step_rows: wanted integer rows of shape (n,) and values of shape (n, {', '.join(map(str, p.shape[1:]))}) "
-                f"and {p.dtype}, got {ids.dtype} {ids.shape} and {v.dtype} {v.shape}."
-            )
-        if ids.size and not (ids.min() >= 0 and ids.max() < len(p)):
-            raise IndexError(f"{self.name}.step_rows: rows must be in [0, {len(p)}), got {ids.min()} to {ids.max()}.")
-        self._checked(group)
-        touched, place = np.unique(ids, return_inverse=True)
-        wide = np.zeros((len(touched), *p.shape[1:]), total.dtype)
-        np.add.at(wide, place, v)
-        part, part_sum, grad = p[touched], total[touched], wide.astype(p.dtype)
-        engine = Engine(self.name, "adagrad", [part], [[part_sum]], ["wide"], [[]], "plain", [], [0])
-        sign = -1.0 if group["maximize"] else 1.0
-        engine.read([grad], False)
-        engine.step([0], [sign, *self._step_numbers(group, self._steps[index] + 1, {})[0]], False, 0, 0)
-        p[touched], total[touched] = part, part_sum
-        self._steps[index] += 1
+        sparse_rows.step_rows(self, index, rows, values)
 
 
 class Adadelta(Optimizer):

@@ -119,7 +119,9 @@ class _Directed(Optimizer):
             group = group_of[i]
             numbers[i] = np.array(self._step_numbers(group, self._steps[i] + 1, {})[0])
             signed = np.float64(-factor if group["maximize"] else factor)
-            found[i] = self.direction(i, np.asarray(self._params[i]), np.asarray(g), signed, numbers[i], self._states[i])
+            found[i] = self.direction(
+                i, np.asarray(self._params[i]), np.asarray(g), signed, numbers[i], self._states[i]
+            )
         for engine, members in self._engines:
             directions: list[Any] = []
             values: list[float] = []

@@ -411,6 +411,7 @@ class Optimizer(ABC):
         """Takes over the state and the hyper-parameters of ``state_dict()``, or of PyTorch's optimizer of the same name.
 
         ValueError if it belongs to other parameters or to another rule; then nothing is changed. An optimizer of NumPy parameters keeps
-        NumPy state: hand it to PyTorch with torch.from_numpy on each array. A group whose lr is a schedule keeps it.
+        NumPy state: hand it to PyTorch with torch.from_numpy on each array. A group whose lr is a schedule keeps it; a scalar on a GPU is
+        kept too, and given the state's number.
         """
         optimizer_state.load(self, state_dict)

@@ -141,6 +141,17 @@ class DeviceSteps:
         del grads  # the engines have them
         self.steps.finish(zero_grads, self.optimizer.storage["seed"])
 
+    def step_alone(self, index: int, engine: Any, grad: Any) -> None:
+        """A step of one parameter, by an engine that has the part of it that changes."""
+        self._split(bytes(i == index for i in range(len(self.slot_of))))
+        slot = self.slot_of[index]
+        steps = core.DeviceStep([engine], [[0]], self.record, self.numbers, self.control, -1, "", False)
+        steps.assign([slot])
+        steps.read([grad], False)
+        steps.begin([self._row(slot)], False, 1.0, math.inf, None)
+        steps.finish(False, 0)
+        self.begun[slot] += 1
+
     def read_back(self) -> None:
         """Step counts and scalar state, for the optimizer's own lists; waits for the device."""
         optimizer, record = self.optimizer, to_host(self.record)

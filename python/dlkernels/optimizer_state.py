@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._arrays import copy, copy_into
+import numpy as np
+
+from ._arrays import copy, copy_into, on_gpu
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -66,6 +68,11 @@ def load(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
             raise ValueError(f"{name}: the state of parameter {i} has no {sorted(missing)}.")
         numbers.append({key: float((theirs or fresh)[key]) for key in fresh})
         states.append(_state(optimizer, i, group, theirs))
+    on_device: list[tuple[float, Any]] = []  # rates, and where they are to be
+    for new, mine in zip(new_groups, optimizer.param_groups, strict=True):
+        if on_gpu(mine["lr"]):
+            on_device.append((float(new["lr"]), mine["lr"]))
+            new["lr"] = mine["lr"]
     before = optimizer.__dict__.copy()
     optimizer.param_groups, optimizer._steps = new_groups, steps
     optimizer._numbers, optimizer._states, optimizer._updates = numbers, states, updates
@@ -74,6 +81,8 @@ def load(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
     except BaseException:
         optimizer.__dict__.update(before)
         raise
+    for rate, scalar in on_device:  # the scalar that steps and graphs read goes on being the one
+        copy_into(scalar, np.asarray(rate, dtype=str(scalar.dtype).removeprefix("torch.")))
 
 
 def _updates(optimizer: Optimizer, theirs: Mapping[str, Any] | None) -> int:
