@@ -57,44 +57,22 @@ DLK_DEVICE void write_some(char* p, Dtype d, const S (&values)[kEight], int n) {
 }
 
 // The first n of eight, n <= 8.
-DLK_DEVICE void read_eight(float (&x)[kEight], const void* from, Dtype d, std::int64_t i, int n) {
+template <class S>
+DLK_DEVICE void read_eight(S (&x)[kEight], const void* from, Dtype d, std::int64_t i, int n) {
   const char* const p = at_element(from, d, i);
   if (n < kEight || !aligned(p)) {
     read_some(x, p, d, 0, n);
-  } else if (d == Dtype::f32) {
-    read_packet<f32>(x, p);
-  } else if (d == Dtype::f16) {
-    read_packet<f16>(x, p);
   } else {
-    read_packet<bf16>(x, p);
+    with_storage<S>(d, [&](auto storage) { read_packet<decltype(storage)>(x, p); });
   }
 }
-DLK_DEVICE void read_eight(double (&x)[kEight], const void* from, Dtype, std::int64_t i, int n) {
-  const char* const p = at_element(from, Dtype::f64, i);
-  if (n < kEight || !aligned(p)) {
-    read_some(x, p, Dtype::f64, 0, n);
-  } else {
-    read_packet<f64>(x, p);
-  }
-}
-DLK_DEVICE void write_eight(void* to, Dtype d, std::int64_t i, const float (&x)[kEight], int n) {
+template <class S>
+DLK_DEVICE void write_eight(void* to, Dtype d, std::int64_t i, const S (&x)[kEight], int n) {
   char* const p = at_element(to, d, i);
   if (n < kEight || !aligned(p)) {
     write_some(p, d, x, n);
-  } else if (d == Dtype::f32) {
-    write_packet<f32>(p, x);
-  } else if (d == Dtype::f16) {
-    write_packet<f16>(p, x);
   } else {
-    write_packet<bf16>(p, x);
-  }
-}
-DLK_DEVICE void write_eight(void* to, Dtype, std::int64_t i, const double (&x)[kEight], int n) {
-  char* const p = at_element(to, Dtype::f64, i);
-  if (n < kEight || !aligned(p)) {
-    write_some(p, Dtype::f64, x, n);
-  } else {
-    write_packet<f64>(p, x);
+    with_storage<S>(d, [&](auto storage) { write_packet<decltype(storage)>(p, x); });
   }
 }
 

@@ -32,49 +32,36 @@ struct held {
 };
 
 // They in the compute type, and back. Of halves it may hold twice as many: then those of its `second` packet.
-template <class T>
-DLK_DEVICE void unpack_halves(float (&x)[kAtOnce<float>], const uint4& w) {
-  packet<T, kAtOnce<float>> from;
-  std::memcpy(&from, &w, sizeof from);
-#pragma unroll
-  for (int e = 0; e < kAtOnce<float>; ++e) x[e] = to_compute(from.v[e]);
-}
-DLK_DEVICE void unpack(float (&x)[kAtOnce<float>], const held<float>& from, Dtype dtype, bool second = false) {
-  uint4 w = from.w[0];
+template <class S>
+DLK_DEVICE void unpack(S (&x)[kAtOnce<S>], const held<S>& from, Dtype dtype, bool second = false) {
+  word<S> w = from.w[0];
   if (second) w = from.w[1];
-  if (dtype == Dtype::f32) {
-    std::memcpy(&x, &from, sizeof x);
-  } else if (dtype == Dtype::f16) {
-    unpack_halves<f16>(x, w);
-  } else {
-    unpack_halves<bf16>(x, w);
-  }
-}
-DLK_DEVICE void unpack(double (&x)[kAtOnce<double>], const held<double>& from, Dtype, bool = false) {
-  std::memcpy(&x, &from, sizeof x);
-}
-
-template <class T>
-DLK_DEVICE void pack_halves(uint4& to, const float (&x)[kAtOnce<float>]) {
-  packet<T, kAtOnce<float>> y;
+  with_storage<S>(dtype, [&](auto storage) {
+    using T = decltype(storage);
+    if constexpr (sizeof(T) == sizeof(S)) {
+      std::memcpy(&x, &from, sizeof x);
+    } else {
+      packet<T, kAtOnce<S>> halves;
+      std::memcpy(&halves, &w, sizeof halves);
 #pragma unroll
-  for (int e = 0; e < kAtOnce<float>; ++e) y.v[e] = to_storage<T>(x[e]);
-  std::memcpy(&to, &y, sizeof to);
+      for (int e = 0; e < kAtOnce<S>; ++e) x[e] = to_compute(halves.v[e]);
+    }
+  });
 }
-DLK_DEVICE held<float> packed(const float (&x)[kAtOnce<float>], Dtype dtype) {
-  held<float> y{};
-  if (dtype == Dtype::f32) {
-    std::memcpy(&y, &x, sizeof y);
-  } else if (dtype == Dtype::f16) {
-    pack_halves<f16>(y.w[0], x);
-  } else {
-    pack_halves<bf16>(y.w[0], x);
-  }
-  return y;
-}
-DLK_DEVICE held<double> packed(const double (&x)[kAtOnce<double>], Dtype) {
-  held<double> y;
-  std::memcpy(&y, &x, sizeof y);
+template <class S>
+DLK_DEVICE held<S> packed(const S (&x)[kAtOnce<S>], Dtype dtype) {
+  held<S> y{};
+  with_storage<S>(dtype, [&](auto storage) {
+    using T = decltype(storage);
+    if constexpr (sizeof(T) == sizeof(S)) {
+      std::memcpy(&y, &x, sizeof y);
+    } else {
+      packet<T, kAtOnce<S>> halves;
+#pragma unroll
+      for (int e = 0; e < kAtOnce<S>; ++e) halves.v[e] = to_storage<T>(x[e]);
+      std::memcpy(&y.w[0], &halves, sizeof halves);
+    }
+  });
   return y;
 }
 
