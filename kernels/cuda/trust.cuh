@@ -1,7 +1,7 @@
 // Rows of numbers for each tensor, where a rule has a rate of its own for each: that of its group, changed by two sums over the tensor. Its
 // units have been added up before; what is left is one number for each 4,096 elements, in canonical order.
 #pragma once
-#include "step.cuh"
+#include "magnitude.cuh"
 
 DLK_BEGIN
 

@@ -1,6 +1,6 @@
 // The update family of the CUDA target.
 #include "../ops/optimizers.h"
-#include "update.cuh"
+#include "update_launch.cuh"
 
 namespace dlk {
 namespace DLK_TARGET {
