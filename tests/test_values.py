@@ -107,6 +107,16 @@ def test_half_is_float32_rounded_once(case: Case, name: str, dtype: str) -> None
         numerics.assert_same_bits(run(case, name, dy, x), wide.astype(x.dtype), f"{case} {name}")
 
 
+@pytest.mark.parametrize("target", dk.targets(), indirect=True)
+@pytest.mark.parametrize("case", MAP_CASES, ids=str)
+def test_a_bfloat16_value_is_a_float32_rounded_once(case: Case, target: str) -> None:
+    """All 65,536, on every target: the proof of the formulas in kernels/math/brief.h."""
+    x = numerics.all_values("bfloat16")
+    wide = run(case, "value", x, x.astype(np.float32))
+    with np.errstate(over="ignore", invalid="ignore"):
+        numerics.assert_same_bits(run(case, "value", x, x), wide.astype(x.dtype), f"{case}")
+
+
 @pytest.mark.parametrize("case", MAP_CASES, ids=str)
 def test_float32(case: Case, target: str) -> None:
     (x, dy), (y, slope) = inputs(case, "float32"), exact(case, "float32")

@@ -3,6 +3,7 @@
 // the arrays do not reach a boundary at the same element. Elements of a walk lie in packets too where each operand's innermost
 // dimension is a run of whole packets: halves of a packed array, a bias that repeats.
 #pragma once
+#include "../ops/op.h"
 #include "../philox.h"
 #include "storage.cuh"
 
@@ -179,6 +180,12 @@ int map(const MapArgs& a) {
   return launch(map_kernel<F, S>, blocks, kMapThreads, {}, a.queue, s);
 }
 
+// The same bits for a T of eight significant ones, in fewer operations where F has a form for them.
+template <class F, class T>
+int map_briefly(const MapArgs& a) {
+  return brief_holds<F>(a.params, 0) ? map<brief<F>, T>(a) : map<F, T>(a);
+}
+
 template <class L>
 struct map_table;
 template <class... F>
@@ -189,7 +196,7 @@ struct map_table<list<F...>> {
                                              F::outs,
                                              F::count,
                                              F::random ? dlk::random_words : nothing_more,
-                                             {map<F, f32>, map<F, f64>, map<F, f16>, map<F, bf16>}}...};
+                                             {map<F, f32>, map<F, f64>, map<F, f16>, map_briefly<F, bf16>}}...};
 };
 
 DLK_END

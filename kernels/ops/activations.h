@@ -1,7 +1,10 @@
 // The smooth elementwise activations: the value, the gradient from the input x and, where the output is enough, from the output y.
+// `brief` is the value once more, of fewer operations: the same bits where eight significant ones are kept (math/brief.h).
 // And the lists of all activations.
 #pragma once
 #include "../math.h"
+#include "../math/brief.h"
+#include "elu.h"
 #include "piecewise.h"
 
 DLK_BEGIN
@@ -15,6 +18,10 @@ struct sigmoid : params<0> {
   template <class V>
   DLK_FN V operator()(V x) const {
     return math::sigmoid(x);
+  }
+  template <class V>
+  DLK_FN V brief(V x) const {
+    return math::brief::sigmoid(x);
   }
   template <class V>
   DLK_FN V grad(V dy, V x) const {
@@ -33,6 +40,10 @@ struct tanh : params<0> {
   template <class V>
   DLK_FN V operator()(V x) const {
     return math::tanh(x);
+  }
+  template <class V>
+  DLK_FN V brief(V x) const {
+    return math::brief::tanh(x);
   }
   template <class V>
   DLK_FN V grad(V dy, V x) const {
@@ -55,6 +66,10 @@ struct silu : params<0> {
     return math::silu(x);
   }
   template <class V>
+  DLK_FN V brief(V x) const {
+    return math::brief::silu(x);
+  }
+  template <class V>
   DLK_FN V grad(V dy, V x) const {
     return dy * math::silu_grad(x);
   }
@@ -68,6 +83,10 @@ struct gelu : params<0> {
   template <class V>
   DLK_FN V operator()(V x) const {
     return math::gelu(x);
+  }
+  template <class V>
+  DLK_FN V brief(V x) const {
+    return math::brief::gelu(x);
   }
   template <class V>
   DLK_FN V grad(V dy, V x) const {
@@ -85,6 +104,10 @@ struct gelu_tanh : params<0> {
     return math::gelu_tanh(x);
   }
   template <class V>
+  DLK_FN V brief(V x) const {
+    return math::brief::gelu_tanh(x);
+  }
+  template <class V>
   DLK_FN V grad(V dy, V x) const {
     return dy * math::gelu_tanh_grad(x);
   }
@@ -98,6 +121,10 @@ struct quick_gelu : params<0> {
   template <class V>
   DLK_FN V operator()(V x) const {
     return math::quick_gelu(x);
+  }
+  template <class V>
+  DLK_FN V brief(V x) const {
+    return math::brief::quick_gelu(x);
   }
   template <class V>
   DLK_FN V grad(V dy, V x) const {
@@ -115,6 +142,10 @@ struct mish : params<0> {
     return math::mish(x);
   }
   template <class V>
+  DLK_FN V brief(V x) const {
+    return math::brief::mish(x);
+  }
+  template <class V>
   DLK_FN V grad(V dy, V x) const {
     return dy * math::mish_grad(x);
   }
@@ -128,6 +159,11 @@ struct softplus : params<2> {
   template <class V>
   DLK_FN V operator()(V x) const {
     return select(V(p[0]) * x > V(p[1]), x, math::softplus(x, V(p[0])));
+  }
+  static DLK_FN bool brief_holds(const double* p) { return p[0] == 1; }
+  template <class V>
+  DLK_FN V brief(V x) const {
+    return select(x > V(p[1]), x, math::brief::softplus(x));
   }
   template <class V>
   DLK_FN V grad(V dy, V x) const {
@@ -152,6 +188,10 @@ struct logsigmoid : params<0> {
     return -math::softplus(-x);
   }
   template <class V>
+  DLK_FN V brief(V x) const {
+    return math::brief::logsigmoid(x);
+  }
+  template <class V>
   DLK_FN V grad(V dy, V x) const {
     return dy * math::sigmoid(-x, math::reduce<-1>(math::magnitude(x), math::guard_offset<V>));
   }
@@ -164,6 +204,10 @@ struct tanhshrink : params<0> {
   template <class V>
   DLK_FN V operator()(V x) const {
     return math::tanhshrink(x);
+  }
+  template <class V>
+  DLK_FN V brief(V x) const {
+    return math::brief::tanhshrink(x);
   }
   template <class V>
   DLK_FN V grad(V dy, V x) const {
@@ -179,6 +223,10 @@ struct softsign : params<0> {
   template <class V>
   DLK_FN V operator()(V x) const {
     return math::softsign(x);
+  }
+  template <class V>
+  DLK_FN V brief(V x) const {
+    return math::brief::softsign(x);
   }
   template <class V>
   DLK_FN V grad(V dy, V x) const {
@@ -198,83 +246,6 @@ struct squareplus : params<1> {
   template <class V>
   DLK_FN V grad(V dy, V x) const {
     return dy * math::squareplus_grad(x, V(p[0]));
-  }
-};
-
-// x > 0 ? x : a (exp(x) - 1).   Clevert, Unterthiner & Hochreiter 2015, arXiv:1511.07289
-struct elu : params<1> {
-  static constexpr auto name = "elu";
-  using params<1>::params;
-
-  template <class V>
-  DLK_FN V operator()(V x) const {
-    return select(x > V(0), x, math::times_expm1(V(p[0]), x));
-  }
-  template <class V>
-  DLK_FN V grad(V dy, V x) const {
-    return select(x > V(0), dy, dy * math::times_exp(V(p[0]), x));
-  }
-  template <class V>
-  DLK_FN V grad_y(V dy, V y) const {  // a exp(x) = y + a, for a > 0
-    return select(y > V(0), dy, dy * (y + V(p[0])));
-  }
-};
-
-// l elu(x, a) with two constants that are known to more digits than a float32 has.   Klambauer et al. 2017, arXiv:1706.02515
-struct selu : params<0> {
-  static constexpr auto name = "selu";
-  using params<0>::params;
-
-  // The first part is rounded down: an infinity then stays one.
-  template <class V>
-  static DLK_FN V times_scale(V x) {
-    if constexpr (is_f32<V>) {
-      return fma(x, V(0x1.0cfabcp+0f), x * V(0x1.6a9114p-24f));
-    } else {
-      return x * V(0x1.0cfabd6a91132p+0);
-    }
-  }
-  template <class V>
-  static DLK_FN math::pair<V> left_scale() {  // l a
-    return {math::pick<V>(0x1.c212ccp+0f, 0x1.c212cc640f03p+0), math::pick<V>(0x1.903c0cp-26f, 0x1.092dbf6372048p-54)};
-  }
-
-  template <class V>
-  DLK_FN V operator()(V x) const {
-    return select(x > V(0), times_scale(x), math::times_expm1(left_scale<V>(), x));
-  }
-  template <class V>
-  DLK_FN V grad(V dy, V x) const {
-    return select(x > V(0), times_scale(dy), dy * math::times_exp(left_scale<V>(), x));
-  }
-  template <class V>
-  DLK_FN V grad_y(V dy, V y) const {
-    const math::pair<V> a = left_scale<V>();
-    return select(y > V(0), times_scale(dy), dy * ((y + a.hi) + a.lo));
-  }
-};
-
-// x > 0 ? x : a (exp(x / a) - 1), a > 0.   Barron 2017, arXiv:1704.07483
-struct celu : params<1> {
-  static constexpr auto name = "celu";
-  using params<1>::params;
-
-  template <class V>
-  DLK_FN V operator()(V x) const {
-    const V a = V(p[0]), twice = a + a;
-    const math::pair<V> t = math::exponent_quotient(max(a * math::pick<V>(-32.0f, -64.0), x), a);
-    const math::pair<V> h = math::half_expm1(math::reduce(t, math::ieee_of<V>::bias - 1));
-    return select((x > V(0)) | math::linear_expm1(t.hi), x, fma(twice, h.hi, twice * h.lo));
-  }
-  template <class V>
-  DLK_FN V grad(V dy, V x) const {
-    const V a = V(p[0]);
-    const math::pair<V> t = math::exponent_quotient(max(a * math::pick<V>(-104.0f, -746.0), x), a);
-    return select(x > V(0), dy, dy * math::exp_of(math::reduce(t, 2 * math::ieee_of<V>::bias)));
-  }
-  template <class V>
-  DLK_FN V grad_y(V dy, V y) const {  // exp(x / a) = (y + a) / a
-    return select(y > V(0), dy, dy * ((y + V(p[0])) / V(p[0])));
   }
 };
 

@@ -51,6 +51,17 @@ struct value : Op, takes<1> {
   }
 };
 
+// The same for results of eight significant bits, of an op that has a form for them: see kernels/math/brief.h.
+template <class Op>
+struct brief_value : Op, takes<1> {
+  static constexpr auto pass = "";
+  using Op::Op;
+  template <class V>
+  DLK_FN void operator()(const V* in, V* out) const {
+    out[0] = Op::brief(in[0]);
+  }
+};
+
 template <class Op>
 struct grad : Op, takes<2> {
   static constexpr auto pass = "grad";
@@ -72,5 +83,35 @@ struct grad_y : Op, takes<2> {
 };
 
 }  // namespace pass
+
+// The pass that a loop runs in the place of F where eight significant bits are stored: F itself if its op has no `brief`.
+template <class Op>
+constexpr auto has_brief(int) -> decltype(&Op::template brief<float>, true) {
+  return true;
+}
+template <class Op>
+constexpr bool has_brief(...) {
+  return false;
+}
+template <class F, bool>
+struct brief_of {
+  using type = F;
+};
+template <class Op>
+struct brief_of<pass::value<Op>, true> {
+  using type = pass::brief_value<Op>;
+};
+template <class F>
+using brief = typename brief_of<F, has_brief<F>(0)>::type;
+
+// Does it give the same bits for these hyper-parameters? An op says `brief_holds` if not for all.
+template <class F>
+DLK_FN auto brief_holds(const double* p, int) -> decltype(F::brief_holds(p)) {
+  return F::brief_holds(p);
+}
+template <class F>
+DLK_FN bool brief_holds(const double*, ...) {
+  return true;
+}
 
 DLK_END

@@ -92,6 +92,29 @@ void maps(const std::vector<std::int64_t>& lengths, int offsets, int few) {
   }
 }
 
+// Every bfloat16 number through every op of one input, with hyper-parameters that a formula of kernels/math/brief.h is for.
+void every_bfloat16() {
+  constexpr std::int64_t n = 1 << 16;
+  const double usual[] = {1, 20, 1, 1, 1, 1, 1, 1, 1, 1};
+  for (int i = 0; i < dlk::cpu::target.map->size; ++i) {
+    const dlk::Entry<dlk::MapArgs>& e = dlk::cpu::target.map->entry[i];
+    if (e.ins != 1 || e.outs != 1) continue;
+    Twin in(Dtype::bf16, n, 0, Values::wild), out(Dtype::bf16, n, 0, Values::tame);
+    const std::string call = std::string("every bfloat16 through ") + e.name;
+    for (Side s : {on_cpu, on_cuda}) {
+      for (std::int64_t k = 0; k < n; ++k) in.as<std::uint16_t>(s)[k] = std::uint16_t(k);
+      dlk::MapArgs a{};
+      a.n = n;
+      a.in[0] = in.at(s);
+      a.out[0] = out.at(s);
+      a.params = usual;
+      expect(target_of(s).map->entry[i].run[int(Dtype::bf16)](a) == 0, call);
+    }
+    expect_same(out, call, "out");
+    expect_no_reports(call);
+  }
+}
+
 std::vector<std::int64_t> lengths_to(std::int64_t most, std::vector<std::int64_t> more) {
   for (std::int64_t n = most; n >= 0; --n) more.insert(more.begin(), n);
   return more;
@@ -101,6 +124,7 @@ std::vector<std::int64_t> lengths_to(std::int64_t most, std::vector<std::int64_t
 
 int main(int argc, char**) {
   Turns::full = argc > 1;
+  every_bfloat16();
   maps(lengths_to(70, {255, 256, 257, 258}), 17, 3);
   maps({4095, 4096, 4097, 10000}, 3, 1);
   maps({100003}, 1, 1);
