@@ -258,6 +258,28 @@ class Device:
     def next_launch_fails(self, code: int) -> None:
         self.library.dlk_device_fails(code)
 
+    @contextlib.contextmanager
+    def behind(self) -> Iterator[None]:
+        """Within this, what has been queued is not known to be done."""
+        self.library.dlk_device_behind(True)
+        yield
+        self.library.dlk_device_behind(False)
+
+    @contextlib.contextmanager
+    def captured(self) -> Iterator[None]:
+        """Within this, every stream is being captured in a graph."""
+        self.library.dlk_device_captured(True)
+        yield
+        self.library.dlk_device_captured(False)
+
+    def events(self) -> int:
+        """How many there are."""
+        return int(self.library.dlk_device_events())
+
+    def waits(self) -> int:
+        """How often an event has been waited for."""
+        return int(self.library.dlk_device_waits())
+
 
 def offsets() -> Iterator[int]:
     """0, 1, 2, 3, 0, ...: where arrays of a test begin, so that aligned and misaligned ones take turns."""

@@ -41,4 +41,8 @@ void* dlk_device_memory(std::size_t* bytes) {
 void dlk_device_gate(bool open) { gate(open); }
 const void* dlk_device_target() { return &dlk::simt::target; }
 void dlk_device_fails(int code) { simt::device.fails = code; }
+void dlk_device_behind(bool yes) { simt::device.behind = yes; }
+void dlk_device_captured(bool yes) { simt::device.captured = yes; }
+int dlk_device_events() { return simt::device.events; }
+int dlk_device_waits() { return simt::device.waits; }
 }
