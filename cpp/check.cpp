@@ -108,6 +108,19 @@ void same_device(const char* op, const char* arg, const TensorView& t, const cha
              ": different devices. Move one of them first.");
 }
 
+void same_stream(const char* op, const char* arg, const TensorView& t, const char* other_arg, const TensorView& other) {
+  same_device(op, arg, t, other_arg, other);
+  const auto number = [](const TensorView& of) {  // 0 and 1 are two names of the legacy stream
+    const auto queue = reinterpret_cast<std::uintptr_t>(of.queue);
+    return queue == 1 ? 0 : queue;
+  };
+  if (number(t) == number(other)) return;
+  fail_value(at(op, arg) + " is worked on in CUDA stream " + std::to_string(number(t)) + " but " + other_arg +
+             " in stream " + std::to_string(number(other)) +
+             ": the current streams of two libraries. Make one of them current in both, for example with " +
+             "cupy.cuda.Stream.from_external(torch.cuda.current_stream()).");
+}
+
 void writable(const char* op, const char* arg, const TensorView& t) {
   if (t.readonly) fail_value(at(op, arg) + " is read-only. Pass a writable array, for example a copy of it.");
   // Sorted by stride, each dimension must step over everything the smaller ones reach.

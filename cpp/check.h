@@ -25,6 +25,8 @@ void class_ids(const char* op, const char* arg, const TensorView& t);
 void same_element(const char* op, const char* arg, const TensorView& t, const char* other_arg, Element wanted);
 void same_shape(const char* op, const char* arg, const TensorView& t, const char* other_arg, const TensorView& other);
 void same_device(const char* op, const char* arg, const TensorView& t, const char* other_arg, const TensorView& other);
+// the same device, and the same stream of it: on two, one array could be read before it is made, or its memory be reused too early
+void same_stream(const char* op, const char* arg, const TensorView& t, const char* other_arg, const TensorView& other);
 // an output may be written: not read-only, and no two of its elements at one address
 void writable(const char* op, const char* arg, const TensorView& t);
 // An axis in [-ndim, ndim) becomes one in [0, ndim).

@@ -47,6 +47,23 @@ BadLabel* mailbox(const char* op, const TensorView& t) {
   return box;
 }
 
+void* mark(int device, void* queue) {
+  TensorView there{};
+  there.device = Device::cuda;
+  there.device_id = device;
+  void* marker = nullptr;
+  try {
+    const OnDevice on("mark", there);
+    if (calls().mark(queue, &marker) != 0) return nullptr;
+  } catch (const Error&) {  // a device that cannot be used any more
+    return nullptr;
+  }
+  return marker;
+}
+bool passed(void* marker) { return calls().passed(marker); }
+void wait_for(void* marker) { calls().wait_for(marker); }
+void drop_marker(void* marker) { calls().drop_marker(marker); }
+
 void synchronize(int device) {
   const char* op = "synchronize";
   const int code = calls().wait(device);

@@ -45,7 +45,7 @@ TensorView set_arrays(RowLossCall& c, const RowLossArrays& arrays) {
     }
   }
   const auto like_input = [&](const RowLossArrays::Named& a) {
-    check::same_device(c.op, a.name, *a.view, first, input);
+    check::same_stream(c.op, a.name, *a.view, first, input);
     check::same_element(c.op, a.name, *a.view, first, input.element);
     check::same_shape(c.op, a.name, *a.view, first, input);
     c.in[c.ins++] = a.view;
@@ -60,7 +60,7 @@ TensorView set_arrays(RowLossCall& c, const RowLossArrays& arrays) {
     if (arrays.soft && is_float(label.view->element)) {
       like_input(label);
     } else {
-      check::same_device(c.op, label.name, *label.view, first, input);
+      check::same_stream(c.op, label.name, *label.view, first, input);
       check::class_ids(c.op, label.name, *label.view);
       check::same_shape(c.op, label.name, *label.view, without_axis.c_str(), per_row);
       c.label = label.view;
@@ -68,7 +68,7 @@ TensorView set_arrays(RowLossCall& c, const RowLossArrays& arrays) {
     }
   }
   if (const auto& weight = arrays.weight; weight.view != nullptr) {
-    check::same_device(c.op, weight.name, *weight.view, first, input);
+    check::same_stream(c.op, weight.name, *weight.view, first, input);
     check::same_element(c.op, weight.name, *weight.view, first, input.element);
     if (weight.view->ndim != 1 || weight.view->shape[0] != classes) {
       check::fail_value(std::string(c.op) + ": " + weight.name + " must have shape (" + std::to_string(classes) +
@@ -77,7 +77,7 @@ TensorView set_arrays(RowLossCall& c, const RowLossArrays& arrays) {
     c.weight = weight.view;
   }
   if (const auto& operand = arrays.per_row; operand.view != nullptr) {
-    check::same_device(c.op, operand.name, *operand.view, first, input);
+    check::same_stream(c.op, operand.name, *operand.view, first, input);
     check::same_element(c.op, operand.name, *operand.view, "the loss (float64 for float64 input, else float32)",
                         compute_element(input.element));
     check::same_shape(c.op, operand.name, *operand.view, without_axis.c_str(), per_row);

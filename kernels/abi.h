@@ -353,6 +353,12 @@ struct DeviceCalls {
       *failure)();  // this thread's last failed launch in words: which kernel, on which grid, the device's text
   bool (*no_memory)(int code);       // is that what this error code means?
   BadLabel* (*mailbox)(int device);  // one for each device, in memory of the host; null if the device can have none
+  // A marker in the queue, on the current device, behind what has been given to it so far. Null: the queue is being captured in a graph, whose
+  // work is done whenever the graph is launched, so that it is never known to be over.
+  int (*mark)(void* queue, void** marker);
+  bool (*passed)(void* marker);    // everything before it is over, or the device has failed; never waits
+  void (*wait_for)(void* marker);  // until it has passed
+  void (*drop_marker)(void* marker);
 };
 
 // Tables of all targets are folded from the same lists, so an op has the same index in each.

@@ -32,6 +32,7 @@ FIRST = [
     "test_bench_peers.py",
     "test_device.py",  # takes the emulated device that test_simt.py has compiled meanwhile
     "test_optimizer_device.py",
+    "test_loans.py",
 ]
 MOST_WORKERS = 8
 

@@ -52,6 +52,7 @@ class Producer:
             "shape": a.shape, "strides": tuple(s // a.itemsize for s in a.strides), "byte_offset": 0, **fields,
         }  # fmt: skip
         self.deleted, self.asked = 0, 0
+        self.stream: Any = None  # as it was named in the last call
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.fields["device_type"], 0
@@ -60,6 +61,7 @@ class Producer:
         self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
     ) -> Any:
         self.asked += 1
+        self.stream = stream
         tensor = _Tensor()
         for name, value in self.fields.items():
             if name in {"shape", "strides"}:

@@ -114,9 +114,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801  the name that CuPy's arrays
         return asarray(self.get().astype(dtype))
 
     def reshape(self, *shape: Any) -> ndarray:
-        view = self._view.view()
-        view.shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
-        return ndarray(view)
+        return ndarray(self._view.reshape(shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape))
 
     def transpose(self, *axes: int) -> ndarray:
         return ndarray(self._view.transpose(*axes))
@@ -258,6 +256,28 @@ class Device:
 
     def next_launch_fails(self, code: int) -> None:
         self.library.dlk_device_fails(code)
+
+    @contextlib.contextmanager
+    def behind(self) -> Iterator[None]:
+        """Within this, what has been queued is not known to be done."""
+        self.library.dlk_device_behind(True)
+        yield
+        self.library.dlk_device_behind(False)
+
+    @contextlib.contextmanager
+    def captured(self) -> Iterator[None]:
+        """Within this, every stream is being captured in a graph."""
+        self.library.dlk_device_captured(True)
+        yield
+        self.library.dlk_device_captured(False)
+
+    def events(self) -> int:
+        """How many there are."""
+        return int(self.library.dlk_device_events())
+
+    def waits(self) -> int:
+        """How often an event has been waited for."""
+        return int(self.library.dlk_device_waits())
 
 
 def offsets() -> Iterator[int]:

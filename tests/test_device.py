@@ -180,35 +180,21 @@ def test_fit(stand_in: emulated.Device, monkeypatch: pytest.MonkeyPatch) -> None
             same_bits(one, other, "weights")
 
 
-def test_dlpack(stand_in: emulated.Device, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("versioned", [True, False])
+def test_dlpack(stand_in: emulated.Device, monkeypatch: pytest.MonkeyPatch, versioned: bool) -> None:
     """An array that speaks nothing but DLPack is read where it lies; the result is CuPy's."""
     with stand_in.used(monkeypatch) as cp:
         x = np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4)
         there = cp.asarray(x)
-        lent = dlpack.Producer(x, data=there.data.ptr, device_type=dlpack.CUDA)
+        lent = dlpack.Producer(x, versioned=versioned, data=there.data.ptr, device_type=dlpack.CUDA)
         y = dk.silu(lent)
         assert type(y) is cp.ndarray
         same_bits(y, dk.silu(x), "silu")
         assert lent.deleted == lent.asked == 1
+        assert lent.stream == 1  # CuPy's current one, which is the legacy one
         out = cp.empty(x.shape, dtype=x.dtype)
         assert dk.silu(lent, out=out) is out
         same_bits(out, dk.silu(x), "out")
-
-
-class OnlyInterface:
-    """A GPU array of a library that has nothing but __cuda_array_interface__."""
-
-    def __init__(self, there: Any) -> None:
-        self.__cuda_array_interface__ = there.__cuda_array_interface__
-        self.dtype, self.kept = there.dtype, there
-
-
-def test_cuda_array_interface(stand_in: emulated.Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    with stand_in.used(monkeypatch) as cp:
-        x = np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4)
-        y = dk.silu(OnlyInterface(cp.asarray(x)))
-        assert type(y) is cp.ndarray
-        same_bits(y, dk.silu(x), "silu")
 
 
 def test_parameters_of_two_devices(stand_in: emulated.Device, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,5 +154,26 @@ def test_jax_on_the_gpu(rng: np.random.Generator) -> None:
     if jax.default_backend() != "gpu":
         pytest.skip("JAX has no GPU here")
     x = rng.standard_normal((5, 300)).astype(np.float32)
-    y = dk.silu(jax.numpy.asarray(x))
-    assert np.asarray(y).tobytes() == dk.silu(x).tobytes()
+    for dtype in ("float32", "bfloat16"):
+        there = jax.numpy.asarray(x, dtype)
+        y = dk.silu(there)
+        assert isinstance(y, jax.Array)
+        assert y.dtype == there.dtype
+        assert np.asarray(y).tobytes() == dk.silu(np.asarray(there)).tobytes()
+
+
+@pytest.mark.jax
+def test_what_jax_has_lent_is_not_used_again_too_early(cp: Any) -> None:
+    """JAX works on streams of its own; the call waits its turn on CuPy's while the array goes."""
+    jax = pytest.importorskip("jax")
+    if jax.default_backend() != "gpu":
+        pytest.skip("JAX has no GPU here")
+    n = 1 << 24
+    lent, out, busy = jax.numpy.full(n, 2.0, "float32"), cp.empty(n, cp.float32), cp.zeros(1 << 28, cp.float32)
+    for _ in range(100):
+        busy += 1
+    dk.relu(lent, out=out)
+    del lent
+    jax.block_until_ready([jax.numpy.full(n, 3.0 + k, "float32") for k in range(8)])
+    dk.synchronize()
+    assert float(out.min()) == float(out.max()) == 2.0

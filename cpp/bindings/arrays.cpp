@@ -109,13 +109,17 @@ void read_dltensor(Array& a, const DLTensor& d, bool readonly, const char* op, c
   }
 }
 
+py::object helper(const char* name) { return py::reinterpret_borrow<py::object>(known.helpers).attr(name); }
+
+constexpr const char* unreadable_capsule = "its DLPack capsule is of a version this library does not read.";
+
 template <class Managed>
 void release(PyObject* capsule, const char* used) {
   auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule, used));
   if (m != nullptr && m->deleter != nullptr) m->deleter(m);
 }
 
-// Takes the capsule's tensor over, as the protocol asks: renamed, and its deleter called exactly once, when the call ends.
+// Takes the capsule's tensor over, as the protocol asks: renamed, and its deleter called exactly once, when the capsule goes.
 bool take_capsule(Array& a, const py::object& capsule, const char* op, const char* arg, DLDevice& device) {
   PyObject* c = capsule.ptr();
   if (PyCapsule_IsValid(c, "dltensor_versioned")) {
@@ -135,27 +139,37 @@ bool take_capsule(Array& a, const py::object& capsule, const char* op, const cha
   } else {
     return false;
   }
-  a.exported = capsule;
   return true;
 }
 
-py::object export_dlpack(PyObject* object, const char* op, const char* arg) {
+// stream: as the protocol names it, which the producer makes wait for its work; null on a CPU.
+py::object export_dlpack(PyObject* object, const char* op, const char* arg, const py::object& stream = {}) {
   const py::handle h(object);
+  py::dict options(py::arg("max_version") = py::make_tuple(DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION),
+                   py::arg("copy") = false);
+  if (stream) options["stream"] = stream;
   try {
-    return h.attr(names.dlpack)(py::arg("max_version") = py::make_tuple(DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION),
-                                py::arg("copy") = false);
+    return h.attr(names.dlpack)(**options);
   } catch (py::error_already_set& e) {
     if (!e.matches(PyExc_TypeError))
       not_an_array(object, op, arg, "its library will not lend it: " + std::string(py::str(e.value())));
   }
   try {  // producers from before DLPack 1.0
-    return h.attr(names.dlpack)();
+    options.clear();
+    if (stream) options["stream"] = stream;
+    return h.attr(names.dlpack)(**options);
   } catch (py::error_already_set& e) {
     not_an_array(object, op, arg, "its library will not lend it: " + std::string(py::str(e.value())));
   }
 }
 
-// (pointer, readonly, shape, strides in bytes or None, dtype name, device, stream)
+py::object attribute(PyObject* object, PyObject* name) {
+  PyObject* const value = PyObject_GetAttr(object, name);
+  if (value == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(value);
+}
+
+// (pointer, readonly, shape, strides in bytes or None, dtype, device, stream, lent on)
 void read_cuda(Array& a, const py::tuple& t, const char* op, const char* arg) {
   TensorView& v = a.view;
   v.data = reinterpret_cast<void*>(t[0].cast<std::uintptr_t>());
@@ -173,12 +187,23 @@ void read_cuda(Array& a, const py::tuple& t, const char* op, const char* arg) {
     v.stride[d] = t[3].is_none() ? compact : t[3][py::int_(d)].cast<std::int64_t>();
     compact *= v.shape[d];
   }
+  if (!t[7].is_none()) a.exported = Loan(py::make_tuple(py::handle(a.object), t[7]), v);
 }
 
-py::object attribute(PyObject* object, PyObject* name) {
-  PyObject* const value = PyObject_GetAttr(object, name);
-  if (value == nullptr) throw py::error_already_set();
-  return py::reinterpret_steal<py::object>(value);
+// stream: of CuPy, on which the array will be read; the protocol calls the legacy one 1.
+void read_cuda_dlpack(Array& a, PyObject* object, const py::object& stream, const char* op, const char* arg) {
+  void* const queue = PyLong_AsVoidPtr(attribute(stream.ptr(), names.ptr).ptr());
+  const auto number = reinterpret_cast<std::uintptr_t>(queue);
+  const py::object capsule = export_dlpack(object, op, arg, py::int_(number == 0 ? 1 : number));
+  DLDevice device;
+  if (!take_capsule(a, capsule, op, arg, device)) not_an_array(object, op, arg, unreadable_capsule);
+  if (device.device_type != kDLCUDA && device.device_type != kDLCUDAManaged)
+    not_an_array(object, op, arg, "its __dlpack_device__ is a GPU, and what it lends is not there.");
+  a.view.device = Device::cuda;
+  a.view.device_id = device.device_id;
+  a.view.queue = queue;
+  a.view.readonly = a.view.readonly || helper("immutable")(py::handle(object)).cast<bool>();
+  a.exported = Loan(py::make_tuple(capsule, stream), a.view);
 }
 
 // A cupy.ndarray by its own attributes: its __cuda_array_interface__ would be a dictionary to make and to take apart in each call.
@@ -213,8 +238,6 @@ void remember_cupy(PyObject* object) {
   known.cupy_stream = py::object(cupy.attr("cuda").attr("get_current_stream")).release().ptr();
   known.cupy = reinterpret_cast<PyTypeObject*>(py::object(cupy.attr("ndarray")).release().ptr());
 }
-
-py::object helper(const char* name) { return py::reinterpret_borrow<py::object>(known.helpers).attr(name); }
 
 py::object finish_foreign(const Result& r, PyObject* like) { return helper("finish")(py::handle(like), r.owner); }
 
@@ -297,27 +320,23 @@ void read_array(Array& a, PyObject* object, const char* op, const char* arg) {
     if (!e.matches(PyExc_TypeError)) throw;
     not_an_array(object, op, arg, py::str(e.value()));
   }
-  if (!cuda.is_none()) {
+  if (PyTuple_Check(cuda.ptr())) {
     read_cuda(a, cuda, op, arg);
     remember_cupy(object);
     return;
   }
-  if (PyObject_HasAttr(object, names.dlpack) == 0) not_an_array(object, op, arg);
-  DLDevice device;
-  if (!take_capsule(a, export_dlpack(object, op, arg), op, arg, device)) {
-    not_an_array(object, op, arg, "its DLPack capsule is of a version this library does not read.");
-  }
-  if (device.device_type == kDLCUDA || device.device_type == kDLCUDAManaged) {
-    // Asked without a stream, a producer makes the legacy default stream (1) wait for its work.
-    helper("_require_cuda")();
-    a.view.device = Device::cuda;
-    a.view.device_id = device.device_id;
-    a.view.queue = reinterpret_cast<void*>(helper("stream_after")(1, device.device_id).cast<std::uintptr_t>());
+  if (!cuda.is_none()) {
+    read_cuda_dlpack(a, object, cuda, op, arg);
     return;
   }
+  if (PyObject_HasAttr(object, names.dlpack) == 0) not_an_array(object, op, arg);
+  DLDevice device;
+  const py::object capsule = export_dlpack(object, op, arg);
+  if (!take_capsule(a, capsule, op, arg, device)) not_an_array(object, op, arg, unreadable_capsule);
   if (device.device_type != kDLCPU && device.device_type != kDLCUDAHost) {
     not_an_array(object, op, arg, "it lives on a device that dlkernels has no target for.");
   }
+  a.exported = capsule;
   a.view.readonly = a.view.readonly || helper("immutable")(py::handle(object)).cast<bool>();
 }
 

@@ -7,6 +7,7 @@
 #include <pybind11/pybind11.h>
 
 #include "../tensor.h"
+#include "loan.h"
 
 namespace dlk {
 
@@ -17,7 +18,7 @@ struct Array {
   TensorView view;
   PyObject* object = nullptr;  // borrowed from the caller
   bool numpy = false;
-  py::object exported;  // what a DLPack producer lent us
+  Loan exported;  // what a producer lent us
 };
 
 // What the module learns from Python once: dtypes and the helpers of _arrays.py.

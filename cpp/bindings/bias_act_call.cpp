@@ -15,7 +15,7 @@ struct BiasAct : Executor {
 
   void read_like(Array& a, PyObject* object, const char* arg, const Array& x) const {
     read_array(a, object, op.c_str(), arg);
-    check::same_device(op.c_str(), arg, a.view, "x", x.view);
+    check::same_stream(op.c_str(), arg, a.view, "x", x.view);
     check::same_element(op.c_str(), arg, a.view, "x", x.view.element);
     check::same_shape(op.c_str(), arg, a.view, "x", x.view);
   }
@@ -29,7 +29,7 @@ struct BiasAct : Executor {
     const bool biased = given(slot[bias_slot]);
     if (biased) {
       read_array(bias, slot[bias_slot], name, "bias");
-      check::same_device(name, "bias", bias.view, "x", x.view);
+      check::same_stream(name, "bias", bias.view, "x", x.view);
       check::same_element(name, "bias", bias.view, "x", x.view.element);
       TensorView wanted;
       wanted.ndim = 1;

@@ -32,7 +32,7 @@ struct ChannelNorm : Executor {
     if (object == nullptr) return nullptr;
     const char* name = op.c_str();
     read_array(a, object, name, arg);
-    check::same_device(name, arg, a.view, "x", x.view);
+    check::same_stream(name, arg, a.view, "x", x.view);
     check::same_element(name, arg, a.view, like, wanted);
     if (a.view.ndim != 1 || a.view.shape[0] != x.view.shape[1]) {
       check::fail_value(op + ": " + arg + " must have shape (" + std::to_string(x.view.shape[1]) +
@@ -61,7 +61,7 @@ struct ChannelNorm : Executor {
     const std::int64_t batch = o.x.view.shape[0], channels = o.x.view.shape[1];
     if (backward) {
       read_array(o.dy, slot[dy_slot], name, "dy");
-      check::same_device(name, "dy", o.dy.view, "x", o.x.view);
+      check::same_stream(name, "dy", o.dy.view, "x", o.x.view);
       check::same_element(name, "dy", o.dy.view, "x", o.x.view.element);
       check::same_shape(name, "dy", o.dy.view, "x", o.x.view);
     }
@@ -185,7 +185,7 @@ struct ChannelNorm : Executor {
       for (int k = 0; k < 2; ++k) {
         Array& s = o.stats[k];
         read_array(s, PyTuple_GET_ITEM(stats_object, k), name, "stats");
-        check::same_device(name, "stats", s.view, "x", o.x.view);
+        check::same_stream(name, "stats", s.view, "x", o.x.view);
         check::same_element(name, "stats", s.view, "the statistics (float64 for float64 x, else float32)", wide);
         check::same_shape(name, "stats", s.view, "the statistics", o.stats_shape);
         if (!is_contiguous(s.view)) check::fail_value(op + ": stats must be contiguous.");

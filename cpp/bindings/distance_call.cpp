@@ -34,7 +34,7 @@ struct DistanceExecutor : Executor {
       read_array(passed, slot[out_slot], name, "out");
       if (passed.view.element != Element::f32 && passed.view.element != Element::f64)
         check::fail_type(op + ": out must be float32 or float64, got " + element_name(passed.view) + ".");
-      check::same_device(name, "out", passed.view, "mask", mask.view);
+      check::same_stream(name, "out", passed.view, "mask", mask.view);
       check::same_shape(name, "out", passed.view, "mask", mask.view);
       check::writable(name, "out", passed.view);
       refuse_overlap(passed, mask, name, "out", "mask");

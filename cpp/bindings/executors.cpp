@@ -170,7 +170,7 @@ Output::Output(PyObject* out, const Array& like, const char* op, const char* lik
     return;
   }
   read_array(given_, passed_, op, "out");
-  check::same_device(op, "out", given_.view, like_arg, like.view);
+  check::same_stream(op, "out", given_.view, like_arg, like.view);
   check::same_element(op, "out", given_.view, like_arg, like.view.element);
   check::same_shape(op, "out", given_.view, like_arg, like.view);
   check::writable(op, "out", given_.view);

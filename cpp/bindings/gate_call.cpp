@@ -51,7 +51,7 @@ struct GateExecutor : Executor {
   void read_dy(Array& dy, PyObject* const* slot, const Array& like, const char* like_arg) const {
     const char* name = op.c_str();
     read_array(dy, slot[dy_slot], name, "dy");
-    check::same_device(name, "dy", dy.view, like_arg, like.view);
+    check::same_stream(name, "dy", dy.view, like_arg, like.view);
     check::same_element(name, "dy", dy.view, like_arg, like.view.element);
     check::same_shape(name, "dy", dy.view, like_arg, like.view);
   }
@@ -108,7 +108,7 @@ struct GateExecutor : Executor {
     check::floating(name, arg[0], x[0].view);
     if (!given(slot[array_slot[1]])) return packed(slot, x[0]);
     read_array(x[1], slot[array_slot[1]], name, arg[1]);
-    check::same_device(name, arg[1], x[1].view, arg[0], x[0].view);
+    check::same_stream(name, arg[1], x[1].view, arg[0], x[0].view);
     check::same_element(name, arg[1], x[1].view, arg[0], x[0].view.element);
     check::same_shape(name, arg[1], x[1].view, arg[0], x[0].view);
     axis(slot, x[0]);  // has no meaning for two arrays, but a wrong one is a slip all the same

@@ -23,7 +23,7 @@ struct GradientList {
       read_array(*held.back(), py::object(arrays[i]).ptr(), op, what.c_str());
       check::floating(op, what.c_str(), g);
       check::same_element(op, what.c_str(), g, "grads[0]", first().element);
-      check::same_device(op, what.c_str(), g, "grads[0]", first());
+      check::same_stream(op, what.c_str(), g, "grads[0]", first());
       if (!is_contiguous(g)) {
         check::fail_value(std::string(op) + ": " + what + " must be contiguous. Pass numpy.ascontiguousarray of it.");
       }

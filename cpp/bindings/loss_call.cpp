@@ -60,7 +60,7 @@ struct ElementwiseLoss : LossExecutor {
     const char* name = op.c_str();
     read_array(a, object, name, arg);
     const char* like_arg = arrays[0].name.c_str();
-    check::same_device(name, arg, a.view, like_arg, like.view);
+    check::same_stream(name, arg, a.view, like_arg, like.view);
     check::same_element(name, arg, a.view, like_arg, like.view.element);
     const TensorView as_given = a.view;
     if (!broadcast(a.view, like.view)) {
@@ -144,7 +144,7 @@ struct ElementwiseLoss : LossExecutor {
         read_array(array[k], slot[argument.slot], name, arg);
         if (k == 0) check::floating(name, arg, array[0].view);
         const char* first = arrays[0].name.c_str();
-        check::same_device(name, arg, array[k].view, first, array[0].view);
+        check::same_stream(name, arg, array[k].view, first, array[0].view);
         check::same_element(name, arg, array[k].view, first, array[0].view.element);
         check::same_shape(name, arg, array[k].view, first, array[0].view);
       }

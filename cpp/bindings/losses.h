@@ -64,7 +64,7 @@ struct LossExecutor : Executor {
     Array dy;
     if (pass == Pass::backward) {
       read_array(dy, slot[dy_slot], name, "dy");
-      check::same_device(name, "dy", dy.view, like[0].second, input.view);
+      check::same_stream(name, "dy", dy.view, like[0].second, input.view);
       check::same_element(name, "dy", dy.view, "the loss (float64 for float64 input, else float32)", value_element);
       check::same_shape(name, "dy", dy.view, "the loss", of_value);
       call.upstream = &dy.view;

@@ -80,7 +80,7 @@ struct MapBackward : Executor {
     read_array(dy, slot[dy_slot], name, "dy");
     read_array(kept, slot[has_x ? x_slot : y_slot], name, kept_arg);
     check::floating(name, kept_arg, kept.view);
-    check::same_device(name, "dy", dy.view, kept_arg, kept.view);
+    check::same_stream(name, "dy", dy.view, kept_arg, kept.view);
     check::same_element(name, "dy", dy.view, kept_arg, kept.view.element);
     check::same_shape(name, "dy", dy.view, kept_arg, kept.view);
     const int index = has_x ? choices.chosen(slot, name) : from_y;

@@ -22,7 +22,13 @@ void init_runtime(py::module_& m) {
   m.def("stream_threshold", dlk::stream_threshold);
   m.def("register_cuda_target",
         [](const py::capsule& target) { dlk::register_cuda_target(target.get_pointer<const dlk::Target>()); });
-  m.def("synchronize", dlk::synchronize, pybind11::call_guard<pybind11::gil_scoped_release>());
+  m.def("synchronize", [](int device) {
+    {
+      const py::gil_scoped_release others_go_on;
+      dlk::synchronize(device);
+    }
+    dlk::give_back_finished();
+  });
   m.attr("max_threads") = dlk::kMaxThreads;
   m.attr("compiler") = "GCC-compatible " __VERSION__;
   m.attr("flags") = dlk::build_flags();

@@ -28,7 +28,7 @@ struct RowNorm : Executor {
 
   void read_like(Array& a, PyObject* object, const char* arg, const Array& x) const {
     read_array(a, object, op.c_str(), arg);
-    check::same_device(op.c_str(), arg, a.view, "x", x.view);
+    check::same_stream(op.c_str(), arg, a.view, "x", x.view);
     check::same_element(op.c_str(), arg, a.view, "x", x.view.element);
     check::same_shape(op.c_str(), arg, a.view, "x", x.view);
   }
@@ -65,7 +65,7 @@ struct RowNorm : Executor {
   }
 
   void check_like_weight(const char* arg, const Array& a, const Array& x, int n) const {
-    check::same_device(op.c_str(), arg, a.view, "x", x.view);
+    check::same_stream(op.c_str(), arg, a.view, "x", x.view);
     check::same_element(op.c_str(), arg, a.view, "x", x.view.element);
     TensorView wanted;
     wanted.ndim = n;
@@ -162,7 +162,7 @@ struct RowNorm : Executor {
       const TensorView shape = per_row(x, c.axes);
       for (int k = 0; k < numbers; ++k) {
         read_array(stats[k], numbers == 1 ? stats_object : PyTuple_GET_ITEM(stats_object, k), name, "stats");
-        check::same_device(name, "stats", stats[k].view, "x", x.view);
+        check::same_stream(name, "stats", stats[k].view, "x", x.view);
         check::same_element(name, "stats", stats[k].view, "the statistics (float64 for float64 x, else float32)", wide);
         check::same_shape(name, "stats", stats[k].view, "x without the normalized dimensions", shape);
         if (!is_contiguous(stats[k].view)) check::fail_value(op + ": stats must be contiguous.");

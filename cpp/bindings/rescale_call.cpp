@@ -42,7 +42,7 @@ struct RescaleExecutor : Executor {
       new_like(fresh, x, element, name);
     } else {
       read_array(passed, slot[out_slot], name, "out");
-      check::same_device(name, "out", passed.view, "x", x.view);
+      check::same_stream(name, "out", passed.view, "x", x.view);
       check::same_shape(name, "out", passed.view, "x", x.view);
       if (given(slot[dtype_slot])) {
         check::same_element(name, "out", passed.view, "dtype", element);
@@ -77,7 +77,7 @@ struct RescaleExecutor : Executor {
       t.ndim = 0;
     } else {
       read_array(a, value, name, arg);
-      check::same_device(name, arg, t, "x", x.view);
+      check::same_stream(name, arg, t, "x", x.view);
       check::same_element(name, arg, t, "every statistic", Element::f64);
     }
     const TensorView as_given = t;

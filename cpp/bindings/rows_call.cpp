@@ -29,7 +29,7 @@ struct RowsExecutor : Executor {
     const char* last_name = in_name[ins - 1].c_str();
     check::floating(name, last_name, last.view);
     if (ins == 2) {
-      check::same_device(name, in_name[0].c_str(), in[0].view, last_name, last.view);
+      check::same_stream(name, in_name[0].c_str(), in[0].view, last_name, last.view);
       check::same_element(name, in_name[0].c_str(), in[0].view, last_name, last.view.element);
       check::same_shape(name, in_name[0].c_str(), in[0].view, last_name, last.view);
     }
@@ -98,7 +98,7 @@ struct RowValue : RowValueExecutor {
     PyObject* const out = slot[out_slot];
     if (given(out)) {
       read_array(given_out, out, name, "out");
-      check::same_device(name, "out", given_out.view, "x", x.view);
+      check::same_stream(name, "out", given_out.view, "x", x.view);
       check::same_element(name, "out", given_out.view, "the result (float64 for float64 x, else float32)", element);
       check::same_shape(name, "out", given_out.view, "the result", shape);
       check::writable(name, "out", given_out.view);
@@ -123,7 +123,7 @@ struct RowValueBackward : RowValueExecutor {
     read_array(dy, slot[dy_slot], name, "dy");
     read_array(x, slot[x_slot], name, "x");
     RowCall call = call_on(x, slot);
-    check::same_device(name, "dy", dy.view, "x", x.view);
+    check::same_stream(name, "dy", dy.view, "x", x.view);
     check::same_element(name, "dy", dy.view, "the forward result (float64 for float64 x, else float32)",
                         compute_element(x.view.element));
     check::same_shape(name, "dy", dy.view, "the forward result",

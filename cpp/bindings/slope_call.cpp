@@ -21,7 +21,7 @@ struct SlopeExecutor : Executor {
     const char* name = op.c_str();
     const char* arg = number_name.c_str();
     read_array(number, object, name, arg);
-    check::same_device(name, arg, number.view, "x", x.view);
+    check::same_stream(name, arg, number.view, "x", x.view);
     check::same_element(name, arg, number.view, "x", x.view.element);
     const std::int64_t channels = x.view.ndim < 2 ? 1 : x.view.shape[1];
     const TensorView& n = number.view;
@@ -41,7 +41,7 @@ struct SlopeExecutor : Executor {
       return;
     }
     read_array(passed, out, name, "out");
-    check::same_device(name, "out", passed.view, "x", x.view);
+    check::same_stream(name, "out", passed.view, "x", x.view);
     check::same_element(name, "out", passed.view, "the sum (float64 for float64 x, else float32)", wide);
     check::same_shape(name, "out", passed.view, number_name.c_str(), number.view);
     check::writable(name, "out", passed.view);
@@ -74,7 +74,7 @@ struct SlopeExecutor : Executor {
   void read_dy(Array& dy, PyObject* const* slot, const Array& x) const {
     const char* name = op.c_str();
     read_array(dy, slot[dy_slot], name, "dy");
-    check::same_device(name, "dy", dy.view, "x", x.view);
+    check::same_stream(name, "dy", dy.view, "x", x.view);
     check::same_element(name, "dy", dy.view, "x", x.view.element);
     check::same_shape(name, "dy", dy.view, "x", x.view);
   }

@@ -1,4 +1,4 @@
-// What the host asks of the device besides kernels (DeviceCalls). Nothing here waits but `wait`.
+// What the host asks of the device besides kernels (DeviceCalls). Nothing here waits but `wait` and `wait_for`.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -59,8 +59,20 @@ const char* failure() { return failure_text(); }
 
 bool no_memory(int code) { return code == int(cudaErrorMemoryAllocation); }
 
-// Pinned memory that the device reaches under the same address; made at the first call that needs one, and kept. That call may be part of
-// a graph that is being captured, where such a call is refused unless this thread says that it is none of the graph's.
+// While any thread captures a graph, calls that could disturb it are refused, and end the capture, unless the thread says that its calls are
+// none of the graph's.
+class OutsideGraphs {
+ public:
+  OutsideGraphs() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~OutsideGraphs() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  OutsideGraphs(const OutsideGraphs&) = delete;
+  OutsideGraphs& operator=(const OutsideGraphs&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
+// Pinned memory that the device reaches under the same address; made at the first call that needs one, and kept.
 BadLabel* mailbox(int device) {
   static std::mutex lock;
   static BadLabel* made[kMaxDevices] = {};
@@ -68,11 +80,9 @@ BadLabel* mailbox(int device) {
   const std::lock_guard<std::mutex> guard(lock);
   BadLabel*& box = made[device];
   if (box != nullptr) return box;
-  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
-  cudaThreadExchangeStreamCaptureMode(&mode);
+  const OutsideGraphs outside;
   void* memory = nullptr;
   const cudaError_t error = cudaHostAlloc(&memory, sizeof(BadLabel), cudaHostAllocPortable | cudaHostAllocMapped);
-  cudaThreadExchangeStreamCaptureMode(&mode);
   if (error != cudaSuccess) {
     cudaGetLastError();
     return nullptr;
@@ -82,9 +92,52 @@ BadLabel* mailbox(int device) {
   return box;
 }
 
+// The legacy stream cannot be asked while another stream that waits for it is captured: it is not captured itself then, and an event in it
+// would end that capture. So what is asked in vain counts as captured.
+int mark(void* queue, void** marker) {
+  *marker = nullptr;
+  const auto stream = static_cast<cudaStream_t>(queue);
+  const char* const what = "no marker could be put behind the work of a call";
+  const OutsideGraphs outside;
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  const cudaError_t asked = cudaStreamIsCapturing(stream, &status);
+  if (asked == cudaErrorStreamCaptureImplicit) {
+    cudaGetLastError();
+    return 0;
+  }
+  if (asked != cudaSuccess || status != cudaStreamCaptureStatusNone) return result_of(what, asked);
+  cudaEvent_t event = nullptr;
+  cudaError_t error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+  if (error != cudaSuccess) return result_of(what, error);
+  error = cudaEventRecord(event, stream);
+  if (error == cudaSuccess) {
+    *marker = event;
+  } else {
+    cudaEventDestroy(event);
+  }
+  return result_of(what, error);
+}
+
+bool passed(void* marker) {
+  const OutsideGraphs outside;
+  const cudaError_t error = cudaEventQuery(static_cast<cudaEvent_t>(marker));
+  if (error != cudaSuccess) cudaGetLastError();  // "not yet" is an error too, which nobody else is to find
+  return error != cudaErrorNotReady;
+}
+
+void wait_for(void* marker) {
+  const OutsideGraphs outside;
+  if (cudaEventSynchronize(static_cast<cudaEvent_t>(marker)) != cudaSuccess) cudaGetLastError();
+}
+
+void drop_marker(void* marker) {
+  const OutsideGraphs outside;
+  if (cudaEventDestroy(static_cast<cudaEvent_t>(marker)) != cudaSuccess) cudaGetLastError();
+}
+
 }  // namespace
 
 extern const DeviceCalls device_calls;
-const DeviceCalls device_calls = {use, clear, wait, failure, no_memory, mailbox};
+const DeviceCalls device_calls = {use, clear, wait, failure, no_memory, mailbox, mark, passed, wait_for, drop_marker};
 }  // namespace DLK_TARGET
 }  // namespace dlk

@@ -204,7 +204,7 @@ struct loss_pass {
 };
 
 template <class Op, class S>
-__global__ void __launch_bounds__(kReduceThreads, kReduceBlocks<S>)
+__global__ void __launch_bounds__(kReduceThreads, kReduceBlocks<Op, S>)
     loss_kernel(const loss_pass<Op, S> __grid_constant__ a) {
   __shared__ warp_tile<S> tile[kReduceThreads / kWarp][loss_pass<Op, S>::tiles];
   const std::int64_t n = a.n, warps = std::int64_t(gridDim.x) * blockDim.x / kWarp;

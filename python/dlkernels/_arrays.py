@@ -28,44 +28,72 @@ def _library(x: Any) -> str:
     return type(x).__module__.partition(".")[0]
 
 
-def foreign_view(x: Any) -> tuple[int, bool, tuple[int, ...], tuple[int, ...] | None, str, int, int] | None:
-    """(pointer, readonly, shape, strides in bytes, dtype name, device, stream) of a GPU array; None for what DLPack may lend.
+_View = tuple[int, bool, tuple[int, ...], tuple[int, ...] | None, Any, int, int, Any]
 
-    TypeError for an array whose memory does not hold its values.
+
+def foreign_view(x: Any) -> Any:
+    """What is to be known of a GPU array: (pointer, readonly, shape, strides in bytes, dtype, device, stream, lent on); or, of one that its
+    library lends by DLPack, CuPy's stream on which it will be read. None for what lies in the host's memory.
+
+    lent on: None if its memory is reused in the order of the stream; else CuPy's stream, until which has read it x is to be kept. TypeError
+    for an array whose memory does not hold its values.
     """
     library = _library(x)
     if library == "torch":
         if getattr(x, "is_neg", bool)() or getattr(x, "is_conj", bool)():  # PyTorch lends the unresolved memory
             raise TypeError("it is lazily negated or conjugated. Pass x.resolve_neg().resolve_conj()")
         return _torch_cuda_view(x) if getattr(x, "is_cuda", False) else None
-    interface = getattr(x, "__cuda_array_interface__", None)
-    if interface is None:
-        return None
-    _require_cuda()
-    pointer, readonly = interface["data"]
     if library == "cupy":
+        _require_cuda()
         device = x.data.device_id
         stream = sys.modules["cupy"].cuda.get_current_stream(device).ptr
-    elif library in _JAX:
-        x.block_until_ready()  # JAX names no stream that its results could be waited for on
-        device, readonly = _cuda_device(x) or 0, True
-        stream = _cupy("a JAX array on a GPU").cuda.get_current_stream(device).ptr
-    else:
-        device = _cuda_device(x) or 0
-        stream = stream_after(interface.get("stream") or 1, device)
-    return pointer, readonly, tuple(interface["shape"]), interface.get("strides"), str(x.dtype), device, int(stream)
+        return x.data.ptr, False, x.shape, x.strides, x.dtype, device, int(stream), None
+    if library in _JAX or not hasattr(x, "__cuda_array_interface__"):
+        # JAX has that interface too, but not of bfloat16, and no stream in it that its results could be waited for on.
+        lends = _dlpack_cuda_device(x)
+        if lends is None:
+            return None
+        _require_cuda()
+        cuda = _cupy("an array on a GPU of a library that is neither CuPy nor PyTorch").cuda
+        return cuda.get_current_stream(lends)
+    interface = x.__cuda_array_interface__
+    if interface.get("mask") is not None:
+        raise TypeError("its mask would be lost")
+    _require_cuda()
+    pointer, readonly = interface["data"]
+    device = _cuda_device(x) or 0
+    # None from version 3 on: there is nothing to wait for. Before, producers could not say.
+    producer = interface.get("stream") if interface.get("version", 0) >= 3 else 1
+    stream = stream_after(producer, device)
+    dtype = getattr(x, "dtype", None)  # typestr has no name for bfloat16
+    kind = interface["typestr"] if dtype is None else str(dtype)
+    shape, strides = tuple(interface["shape"]), interface.get("strides")
+    return pointer, readonly, shape, strides, kind, device, int(stream.ptr), stream
+
+
+def _dlpack_cuda_device(x: Any) -> int | None:
+    """The GPU that x is on, as its DLPack says."""
+    try:
+        kind, device = x.__dlpack_device__()
+    except (
+        AttributeError,
+        BufferError,
+    ):  # what cannot be lent is refused, with its library's words, when it is asked for
+        return None
+    return int(device) if kind in _DLPACK_CUDA else None
 
 
 def _cuda_device(x: Any) -> int | None:
     """The device of a GPU array of whatever library; None for an array elsewhere."""
-    if hasattr(x, "__dlpack_device__"):
-        kind, device = x.__dlpack_device__()
-        return int(device) if kind in _DLPACK_CUDA else None
+    device = _dlpack_cuda_device(x)
+    if device is not None or hasattr(x, "__dlpack_device__"):
+        return device
     interface = getattr(x, "__cuda_array_interface__", None)
     if interface is None:
         return None
     runtime = _cupy("an array on a GPU that only has __cuda_array_interface__").cuda.runtime
-    return int(runtime.pointerGetAttributes(interface["data"][0]).device)
+    pointer = interface["data"][0]
+    return int(runtime.pointerGetAttributes(pointer).device if pointer else runtime.getDevice())  # 0: an empty array
 
 
 def place_of(x: Any) -> tuple[str, int]:
@@ -75,17 +103,17 @@ def place_of(x: Any) -> tuple[str, int]:
     return library, int(device or 0)
 
 
-def stream_after(producer: int, device: int) -> int:
+def stream_after(producer: int | None, device: int) -> Any:
     """CuPy's current stream, on which results of foreign arrays are made, behind what the producer's stream has been given so far."""
     cuda = _cupy("an array on a GPU of a library that is neither CuPy nor PyTorch").cuda
-    with cuda.Device(device):
-        current = cuda.get_current_stream(device)
-        legacy = 1  # CUDA's name for the stream that CuPy knows as 0
-        if (current.ptr or legacy) != (producer or legacy):
+    current = cuda.get_current_stream(device)
+    legacy = 1  # CUDA's name for the stream that CuPy knows as 0
+    if producer is not None and (current.ptr or legacy) != (producer or legacy):
+        with cuda.Device(device):
             event = cuda.Event(disable_timing=True)
             cuda.runtime.eventRecord(event.ptr, producer)
             current.wait_event(event)
-        return int(current.ptr)
+    return current
 
 
 def _cupy(what: str) -> Any:
@@ -95,7 +123,7 @@ def _cupy(what: str) -> Any:
         raise TypeError(f"{what} needs CuPy, which the results are allocated by. Install cupy-cuda13x") from e
 
 
-def _torch_cuda_view(x: Any) -> tuple[int, bool, tuple[int, ...], tuple[int, ...], str, int, int]:
+def _torch_cuda_view(x: Any) -> _View:
     torch = sys.modules["torch"]
     if x.requires_grad:
         raise TypeError("it requires grad. Pass x.detach()")
@@ -103,7 +131,8 @@ def _torch_cuda_view(x: Any) -> tuple[int, bool, tuple[int, ...], tuple[int, ...
     stream = int(torch.cuda.current_stream(x.device).cuda_stream)
     item = x.element_size()
     dtype = str(x.dtype).removeprefix("torch.")
-    return x.data_ptr(), False, tuple(x.shape), tuple(s * item for s in x.stride()), dtype, x.device.index or 0, stream
+    device = x.device.index or 0
+    return x.data_ptr(), False, tuple(x.shape), tuple(s * item for s in x.stride()), dtype, device, stream, None
 
 
 def _require_cuda() -> None:
@@ -114,7 +143,13 @@ def _require_cuda() -> None:
 
 def on_gpu(x: Any) -> bool:
     """Is x an array on a GPU? Nothing of it is read."""
-    return bool(getattr(x, "is_cuda", False)) or hasattr(x, "__cuda_array_interface__")
+    if hasattr(x, "is_cuda"):  # PyTorch's
+        return bool(x.is_cuda)
+    if _library(x) == "cupy":
+        return True
+    if hasattr(x, "__dlpack_device__"):
+        return _dlpack_cuda_device(x) is not None
+    return hasattr(x, "__cuda_array_interface__")
 
 
 def immutable(x: Any) -> bool:

@@ -43,4 +43,8 @@ const void* dlk_device_target() { return &dlk::simt::target; }
 std::uint64_t dlk_device_launches() { return simt::counts.launches; }
 void dlk_device_idle(bool idle) { simt::device.idle = idle; }
 void dlk_device_fails(int code) { simt::device.fails = code; }
+void dlk_device_behind(bool yes) { simt::device.behind = yes; }
+void dlk_device_captured(bool yes) { simt::device.captured = yes; }
+int dlk_device_events() { return simt::device.events; }
+int dlk_device_waits() { return simt::device.waits; }
 }

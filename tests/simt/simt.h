@@ -12,6 +12,10 @@ struct Device {
   bool idle = false;       // launches are counted, and nothing runs: what does the host's part of a call cost?
   bool backwards = false;  // threads of a block run in descending order
   bool watch = false;      // look for races, uninitialized shared memory and misaligned packets (slow)
+  bool behind = false;     // no event passes, as if the work before it were still to be done
+  bool captured = false;   // every stream is being captured in a graph
+  int events = 0;          // that have been made and not destroyed
+  int waits = 0;           // for an event
 };
 extern Device device;
 
