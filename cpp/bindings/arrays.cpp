@@ -297,6 +297,8 @@ void init_arrays(py::module_& m) {
       "Registers the module that knows the other array libraries (python/dlkernels/_arrays.py).");
 }
 
+bool is_cupy(PyObject* array) { return Py_TYPE(array) == known.cupy; }
+
 void read_array(Array& a, PyObject* object, const char* op, const char* arg) {
   a.object = object;
   if (Py_TYPE(object) == known.ndarray) {

@@ -27,6 +27,9 @@ void init_arrays(py::module_& m);
 // Throws dlk::Error for anything that is not an array that a kernel can read as it lies.
 void read_array(Array& a, PyObject* object, const char* op, const char* arg);
 
+// Is this a cupy.ndarray that has been read? Its memory cannot be replaced while it lives; NumPy's may be resized, PyTorch's swapped.
+bool is_cupy(PyObject* array);
+
 // What a dtype argument names: a NumPy dtype, or whatever numpy.dtype takes. `named` gets its name where it is none of ours.
 Element dtype_argument(PyObject* value, const char* op, TensorView& named);
 

@@ -66,7 +66,7 @@ class DeviceStep {
   void begin(const std::vector<std::tuple<int, int, bool, std::vector<double>, py::object>>& rows, bool checks,
              const py::object& scale, double max_norm, const py::object& report) {
     const char* const op = engines_[0]->name().c_str();
-    const TensorView now = engines_[0]->parameter_now();
+    const TensorView& now = engines_[0]->now();
     const OnDevice on_device(op, now);
     std::vector<StepRow> row;
     for (const auto& [rule, slot, maximize, options, rate] : rows) {
@@ -101,7 +101,7 @@ class DeviceStep {
 
   // The rest of it.
   void finish(bool zero_grads, std::uint64_t seed) {
-    const TensorView now = engines_[0]->parameter_now();
+    const TensorView& now = engines_[0]->now();
     const OnDevice on_device(engines_[0]->name().c_str(), now);
     for (std::size_t e = 0; e < engines_.size(); ++e) {
       UpdateCall call = call_of(e, now);
@@ -118,7 +118,7 @@ class DeviceStep {
 
   // The rest of it by directions, None where there is none, with a row of numbers for each member of each engine.
   void apply(const std::vector<py::list>& directions, const std::vector<py::object>& rows) {
-    const TensorView now = engines_[0]->parameter_now();
+    const TensorView& now = engines_[0]->now();
     const char* const op = engines_[0]->name().c_str();
     const OnDevice on_device(op, now);
     for (std::size_t e = 0; e < engines_.size(); ++e) engines_[e]->read(directions[e], false);

@@ -36,14 +36,6 @@ int owner_of(const std::vector<MemoryRange>& sorted, Extent e) {
   return meets ? (after - 1)->owner : -1;
 }
 
-// Is this an array whose memory cannot be replaced while it lives? CuPy's are; NumPy's may be resized, PyTorch's swapped.
-bool stays(const Array& a, PyObject* array) {
-  if (a.view.device != Device::cuda) return false;
-  const py::handle type = reinterpret_cast<PyObject*>(Py_TYPE(array));
-  return type.attr("__name__").cast<std::string>() == "ndarray" &&
-         type.attr("__module__").cast<std::string>() == "cupy";
-}
-
 py::object weak_reference(PyObject* object) {
   PyObject* const reference = PyWeakref_NewRef(object, nullptr);
   if (reference == nullptr) PyErr_Clear();  // then it is read at each step
@@ -108,7 +100,7 @@ Engine::Engine(std::string name, const std::string& rule, const py::list& params
     }
     param_at_.push_back(at);
     grad_name_.push_back(item("grads", i));
-    fixed_.push_back(stays(p, owners_[at].ptr()));
+    fixed_.push_back(is_cupy(owners_[at].ptr()));
     tensors_.push_back(t);
   }
   if (tensors_.empty()) throw py::value_error(name_ + ": no parameters");
@@ -197,6 +189,11 @@ void* Engine::beside(const py::object& object, const std::string& what, std::siz
 
 void Engine::read(const py::list& grads, bool zero_grads) {
   follow();
+  if (call_.device == Device::cuda) {
+    Array first;
+    read_array(first, owners_[0].ptr(), name_.c_str(), what_[0].c_str());
+    now_ = first.view;
+  }
   if (grads.size() != tensors_.size()) {
     check::fail_value(name_ + ": wanted " + std::to_string(tensors_.size()) +
                       " gradients, one per parameter (None to skip it), got " + std::to_string(grads.size()) + ".");
@@ -227,6 +224,7 @@ void Engine::read_gradient(PyObject* g, std::size_t i, bool written) {
   check::same_element(name_.c_str(), what.c_str(), a->view, param.c_str(), p.element);
   check::same_shape(name_.c_str(), what.c_str(), a->view, param.c_str(), p);
   check::same_device(name_.c_str(), what.c_str(), a->view, param.c_str(), p);
+  if (call_.device == Device::cuda) check::same_stream(name_.c_str(), what.c_str(), a->view, "params[0]", now_);
   if (!is_contiguous(a->view))
     check::fail_value(name_ + ": " + what + " must be contiguous. Pass numpy.ascontiguousarray of it.");
   if (written) check::writable(name_.c_str(), what.c_str(), a->view);
@@ -236,7 +234,7 @@ void Engine::read_gradient(PyObject* g, std::size_t i, bool written) {
   }
   grad_[i] = a->view.data;
   if (a->exported) borrowed_ = true;
-  if (stays(*a, g)) seen_[i] = weak_reference(g);
+  if (is_cupy(g)) seen_[i] = weak_reference(g);
 }
 
 // A parameter whose memory has been replaced (torch: p.data = other) is followed there; one that has changed otherwise is refused.

@@ -46,7 +46,8 @@ class Engine {
   const Array& first_parameter() const { return *held_[0]; }
   int moves() const { return moves_; }  // how often a parameter's memory has been replaced
   const TensorView& parameter() const { return held_[0]->view; }
-  TensorView parameter_now() const;  // with the stream of now
+  // params[0] with the stream that was current when the gradients were read.
+  const TensorView& now() const { return call_.device == Device::cuda ? now_ : parameter(); }
   const UpdateCall& call() const { return call_; }
   // The tensors that have a gradient; row: of all of them.
   std::vector<UpdateTensor> active(const std::vector<int>& row) const;
@@ -71,8 +72,9 @@ class Engine {
   std::vector<bool> fixed_;  // parameters that cannot move
   std::vector<UpdateTensor> tensors_;
   std::vector<MemoryRange> written_;  // sorted
-  // The gradients. What each was read from: a weak reference, because the memory of an array of CuPy stays where it is, and the same object need
+  // The gradients, and the parameter's stream then. What each was read from: a weak reference, because the memory of an array of CuPy stays where it is, and the same object need
   // not be read again; null: it has to be.
+  TensorView now_{};
   std::vector<Array> lent_;
   std::vector<py::object> seen_;
   std::vector<void*> grad_;

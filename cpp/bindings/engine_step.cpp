@@ -7,12 +7,6 @@
 
 namespace dlk {
 
-TensorView Engine::parameter_now() const {
-  Array now;
-  read_array(now, owners_[0].ptr(), name_.c_str(), what_[0].c_str());
-  return now.view;
-}
-
 std::vector<UpdateTensor> Engine::active(const std::vector<int>& row) const {
   std::vector<UpdateTensor> some;
   some.reserve(tensors_.size());
@@ -78,10 +72,9 @@ std::vector<double> Engine::step(const std::vector<int>& row, const std::vector<
   if (some.empty()) return sums;
   std::int64_t elements = 0;
   for (const UpdateTensor& t : some) elements += t.n;
-  const TensorView now = call_.device == Device::cuda ? parameter_now() : parameter();
-  const OnDevice on_device(name_.c_str(), now);
+  const OnDevice on_device(name_.c_str(), now());
   UpdateCall call = call_;
-  call.queue = now.queue;
+  call.queue = now().queue;
   call.params = values.data();
   call.zero_grads = zero_grads;
   call.seed = seed;
