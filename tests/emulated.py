@@ -258,6 +258,11 @@ class Device:
     def next_launch_fails(self, code: int) -> None:
         self.library.dlk_device_fails(code)
 
+    def launches(self) -> int:
+        """Kernels launched so far."""
+        self.library.dlk_device_launches.restype = ctypes.c_uint64
+        return int(self.library.dlk_device_launches())
+
 
 def offsets() -> Iterator[int]:
     """0, 1, 2, 3, 0, ...: where arrays of a test begin, so that aligned and misaligned ones take turns."""

@@ -20,6 +20,8 @@ DLK_DEVICE void run_row(const row_call<Op>& c, row_team<Op, S>& team, std::int64
   static_assert(!Op::keeps_term || (Op::phases == 1 && !Op::iterates),
                 "a kept term takes the place of the first input");
   static_assert(Op::column_sums == 0 || (!Op::needs_max && !Op::labelled && !Op::iterates), "rows go in step");
+  static_assert(!Op::joins || (!Op::needs_max && !Op::labelled && !Op::iterates && Op::sums > 0),
+                "the sum is made in the first pass, and by the team that reads it in the next");
   static_assert(!Op::marks_max || (Op::sums > 0 && Op::skips_label), "the place is looked for beside the sums");
   const RowArgs& a = c.a;
   const bool present = r < a.rows;
@@ -78,7 +80,7 @@ DLK_DEVICE void run_row(const row_call<Op>& c, row_team<Op, S>& team, std::int64
           if (pass != loading || i > 0 || part > 0) team.meet();
           move_to(i, part);
           if (!spoiled) {
-            best = tile.load(best, label);
+            best = tile.load(best, label, pass <= 0);
             if constexpr (Op::random) {
               if (c.op.draws()) tile.draw(a.first + r);
             }
@@ -229,7 +231,8 @@ int rows(const RowArgs& a, Dtype dtype) {
   if (c.walks) c.row_walk = *a.row_walk, c.column_walk = *a.column_walk;
   for (int k = 0; k < Op::column_sums; ++k) c.sums_columns = c.sums_columns || a.column_sum[k] != nullptr;
   c.packets = rows_in_packets(c, bytes_of(dtype));
-  const int without = Op::ins > Op::outs ? Op::ins : Op::outs, all = Op::outs + Op::column_sums;
+  constexpr int ins = ops::own_ins<Op>, outs = ops::own_outs<Op>;
+  constexpr int without = ins > outs ? ins : outs, all = outs + Op::column_sums;
   c.slots = c.sums_columns && all > without ? all : without;
   const device d = current_device();
   const int cluster = plan_rows<Op, S>(c, d);

@@ -93,7 +93,8 @@ void row_call(int index, Dtype d, Shape shape, unsigned variant, Values v) {
   const std::int64_t step = shape.cols + shape.gap, n = shape.lie == runs ? shape.rows * step : places.size;
   const std::int64_t blocks = (shape.rows + kRowBlock - 1) / kRowBlock, first = variant % 2 == 0 ? 0 : 5;
   const bool in_place = variant % 3 == 1 && e.outs <= e.ins, labelled = (e.needs & dlk::class_ids) != 0;
-  const bool value_only = e.outs > 0 && variant % 7 == 5;
+  const bool reads_an_output = e.outs == 2 && std::string(e.pass) == "add";  // the sum of its inputs
+  const bool value_only = e.outs > 0 && variant % 7 == 5 && !reads_an_output;
   const std::vector<double> params = params_of(e, variant);
   std::vector<Twin> in, out, column, scalar, value, sum;
   for (int k = 0; k < e.ins; ++k) in.emplace_back(d, n, shape.offset, k == 0 ? v : Values::tame);

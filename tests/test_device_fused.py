@@ -1,0 +1,56 @@
+"""Calls that a CUDA device does in other launches than one per step: the bits of the CPU, in as few as promised, with nothing waited for.
+
+Run on the emulated device everywhere, and on a real one, with CuPy, where there is one (mark gpu).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import emulated
+import numpy as np
+import pytest
+from numerics import DTYPES
+from test_device import LAYOUTS, cp, same_bits, stand_in  # noqa: F401  fixtures
+
+import dlkernels as dk
+
+NORMS = [dk.layer_norm, dk.rms_norm]
+
+
+def placed(cp: Any, values: np.ndarray, offset: int) -> Any:  # noqa: F811
+    """A copy on the device that begins `offset` elements after its boundary."""
+    there = cp.empty(values.size + offset, dtype=values.dtype)[offset:].reshape(values.shape)
+    there[...] = cp.asarray(values)
+    return there
+
+
+def launches_of(device: emulated.Device, call: Any) -> int:
+    before = device.launches()
+    call()
+    return device.launches() - before
+
+
+@pytest.mark.parametrize("op", NORMS, ids=lambda op: op.__name__)
+@pytest.mark.parametrize("dtype", list(DTYPES))
+def test_residual_and_norm(cp: Any, dtype: str, op: Any, rng: np.random.Generator) -> None:  # noqa: F811
+    """Rows of a warp, of groups, of a cluster and beyond; arrays that begin anywhere, and views."""
+    at = emulated.offsets()
+    for shape in [(0, 3), (1, 1), (9, 33), (2, 3, 257), (3, 1000), (2, 5000), (2, 20000), (1, 140000)]:
+        x, r = (rng.standard_normal(shape).astype(DTYPES[dtype]) for _ in range(2))
+        w = rng.standard_normal(shape[-1]).astype(DTYPES[dtype])
+        want = op(x, w, residual=r, return_stats=True)
+        there = [placed(cp, a, next(at)) for a in (x, r, w)]
+        same_bits(op(there[0], there[2], residual=there[1], return_stats=True), want, f"{shape}")
+        same_bits(op(there[0], there[2], residual=there[1], out=there[0]), want[:2], f"{shape} in place")
+        for name, lay in LAYOUTS.items() if 1 < x.size < 10000 else ():
+            mixed = op(lay(cp, x), cp.asarray(w), residual=cp.asarray(r))
+            same_bits(mixed, want[:2], f"{shape} {name}")
+            same_bits(op(lay(cp, x), cp.asarray(w), residual=lay(cp, r)), want[:2], f"{shape} both {name}")
+
+
+@pytest.mark.parametrize("op", NORMS, ids=lambda op: op.__name__)
+def test_residual_and_norm_are_one_launch(stand_in: emulated.Device, monkeypatch: Any, op: Any) -> None:  # noqa: F811
+    with stand_in.used(monkeypatch) as cp:  # noqa: F811
+        x, r = cp.asarray(np.ones((4, 300), np.float32)), cp.asarray(np.ones((4, 300), np.float32))
+        assert launches_of(stand_in, lambda: op(x, residual=r, return_stats=True)) == 1
