@@ -54,3 +54,27 @@ def test_residual_and_norm_are_one_launch(stand_in: emulated.Device, monkeypatch
     with stand_in.used(monkeypatch) as cp:  # noqa: F811
         x, r = cp.asarray(np.ones((4, 300), np.float32)), cp.asarray(np.ones((4, 300), np.float32))
         assert launches_of(stand_in, lambda: op(x, residual=r, return_stats=True)) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rmse_of_any_size(cp: Any, dtype: str, rng: np.random.Generator) -> None:  # noqa: F811
+    """Errors whose squares overflow or vanish are summed again, scaled, where the device finds that out itself."""
+    for n in (1, 700, 5000):
+        e, weight = rng.uniform(0.5, 1, n).astype(dtype), rng.uniform(0.5, 2, n).astype(dtype)
+        zero = np.zeros_like(e)
+        for options in ({}, {"weight": weight}):
+            there = {name: cp.asarray(a) for name, a in options.items()}
+            for k in (0, -500, 900, -1000) if dtype == "float64" else (0, -70, 110, -120):
+                x = e * np.dtype(dtype).type(2.0**k)
+                want = dk.rmse_loss.value_and_grad(x, zero, **options)
+                assert np.isfinite(want[0])
+                assert want[0] > 0
+                same_bits(dk.rmse_loss.value_and_grad(cp.asarray(x), cp.asarray(zero), **there), want, f"2^{k} n={n}")
+                same_bits(dk.rmse_loss(cp.asarray(x), cp.asarray(zero), **there), want[0], f"2^{k} n={n}")
+                dy = np.array(0.75, dtype)
+                slope = dk.rmse_loss.backward(cp.asarray(dy), cp.asarray(x), cp.asarray(zero), **there)
+                same_bits(slope, dk.rmse_loss.backward(dy, x, zero, **options), f"2^{k} n={n} backward")
+        for special in (np.inf, np.nan, 0.0):
+            x = np.where(np.arange(n) == n // 2, np.dtype(dtype).type(special), zero)
+            want = dk.rmse_loss.value_and_grad(x, zero)
+            same_bits(dk.rmse_loss.value_and_grad(cp.asarray(x), cp.asarray(zero)), want, f"{special} n={n}")
