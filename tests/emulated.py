@@ -258,6 +258,11 @@ class Device:
     def next_launch_fails(self, code: int) -> None:
         self.library.dlk_device_fails(code)
 
+    def questions(self) -> int:
+        """Questions about the device's numbers so far."""
+        self.library.dlk_device_questions.restype = ctypes.c_uint64
+        return int(self.library.dlk_device_questions())
+
     def launches(self) -> int:
         """Kernels launched so far."""
         self.library.dlk_device_launches.restype = ctypes.c_uint64

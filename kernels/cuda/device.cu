@@ -6,6 +6,7 @@
 
 #include "../abi.h"
 #include "../config.h"
+#include "devices.h"
 #include "failure.h"
 
 namespace dlk {
@@ -25,7 +26,31 @@ void describe_failure(const char* kernel, std::int64_t blocks, int threads, int 
 
 namespace {
 
-constexpr int kMaxDevices = 64;
+// The numbers of a device; one that does not answer has one multiprocessor and nothing else.
+device asked(int id) {
+  int major = 0, minor = 0, sms = 0, bytes = 0;
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, id);
+  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, id);
+  cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, id);
+  cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, id);
+  return {id, 10 * major + minor, sms > 0 ? sms : 1, bytes};
+}
+
+}  // namespace
+
+// They do not change while the process lives, and a launch needs them: a lock and one question in place of five.
+device current_device() {
+  static std::mutex lock;
+  static device known[kMaxDevices];  // cc 0: not asked yet, or without an answer
+  int id = 0;
+  cudaGetDevice(&id);
+  if (id < 0 || id >= kMaxDevices) return asked(id);
+  const std::lock_guard<std::mutex> guard(lock);
+  if (known[id].cc == 0) known[id] = asked(id);
+  return known[id];
+}
+
+namespace {
 
 // What fails besides launches has no kernel to name, and must not be found again by somebody else's call.
 int result_of(const char* what, cudaError_t error) {

@@ -9,6 +9,7 @@
 #include "../abi.h"
 #include "../dtype.h"
 #include "../list.h"
+#include "devices.h"
 #include "failure.h"
 #include "tuning.h"
 
@@ -176,20 +177,6 @@ struct block_cluster {
 };
 
 // --- launches --------------------------------------------------------------------------------------------------------------
-
-struct device {
-  int cc, sms,
-      shared_bytes;  // compute capability as in sm_90; multiprocessors; shared memory a thread block may ask for
-};
-inline device current_device() {
-  int id = 0, major = 0, minor = 0, sms = 0, bytes = 0;
-  cudaGetDevice(&id);
-  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, id);
-  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, id);
-  cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, id);
-  cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, id);
-  return {10 * major + minor, sms > 0 ? sms : 1, bytes};
-}
 
 DLK_FN std::int64_t at_most(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 DLK_FN std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }

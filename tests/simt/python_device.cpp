@@ -41,5 +41,6 @@ void* dlk_device_memory(std::size_t* bytes) {
 void dlk_device_gate(bool open) { gate(open); }
 const void* dlk_device_target() { return &dlk::simt::target; }
 void dlk_device_fails(int code) { simt::device.fails = code; }
+std::uint64_t dlk_device_questions() { return simt::counts.questions; }
 std::uint64_t dlk_device_launches() { return simt::counts.launches; }
 }

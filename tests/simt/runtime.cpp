@@ -1,16 +1,27 @@
 // The functions of the CUDA runtime that the host calls, for the one emulated device.
 #include "cuda_runtime.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "simt.h"
 
+// A device does not change: one with other numbers is another one.
 cudaError_t cudaGetDevice(int* id) {
-  *id = 0;
+  static std::vector<simt::Device> devices;
+  const simt::Device& now = simt::device;
+  const auto same = [&](const simt::Device& d) {
+    return d.cc == now.cc && d.sms == now.sms && d.shared_bytes == now.shared_bytes;
+  };
+  const auto found = std::find_if(devices.begin(), devices.end(), same);
+  *id = int(found - devices.begin());
+  if (found == devices.end()) devices.push_back(now);
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  ++simt::counts.questions;
   if (attribute == cudaDevAttrMultiProcessorCount) *value = simt::device.sms;
   if (attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin) *value = simt::device.shared_bytes;
   if (attribute == cudaDevAttrComputeCapabilityMajor) *value = simt::device.cc / 10;

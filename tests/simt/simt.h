@@ -20,7 +20,8 @@ void report(const std::string& line);
 
 // How often each thing was used: a test that never saw a cluster has not tested clusters.
 struct Counts {
-  std::uint64_t launches, blocks, threads, cluster_launches, shuffles, block_barriers, cluster_barriers, accesses;
+  std::uint64_t launches, blocks, threads, cluster_launches, shuffles, block_barriers, cluster_barriers, accesses,
+      questions;
 };
 extern Counts counts;
 
