@@ -50,6 +50,29 @@ device current_device() {
   return known[id];
 }
 
+int largest_cluster(cluster_memory& known, const device& d, const void* kernel, int most, int threads,
+                    int shared_bytes) {
+  static std::mutex lock;
+  std::int8_t unkept = 0;
+  const std::lock_guard<std::mutex> guard(lock);
+  std::int8_t& size = d.id >= 0 && d.id < kMaxDevices ? known.largest[d.id] : unkept;
+  if (size != 0) return size;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+  for (size = std::int8_t(most); size > 1; size = std::int8_t(size / 2)) {
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(unsigned(size));
+    config.blockDim = dim3(unsigned(threads));
+    config.dynamicSmemBytes = std::size_t(shared_bytes);
+    cudaLaunchAttribute attribute = cluster_of(size);
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    int clusters = 0;
+    if (cudaOccupancyMaxActiveClusters(&clusters, kernel, &config) == cudaSuccess && clusters > 0) break;
+  }
+  cudaGetLastError();  // a device that cannot say has none
+  return size;
+}
+
 namespace {
 
 // What fails besides launches has no kernel to name, and must not be found again by somebody else's call.

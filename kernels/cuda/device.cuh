@@ -197,11 +197,8 @@ int launch(void (*kernel)(P...), std::int64_t blocks, int threads, extras more, 
   config.blockDim = dim3(unsigned(threads));
   config.dynamicSmemBytes = std::size_t(more.shared_bytes);
   config.stream = static_cast<cudaStream_t>(queue);
-  cudaLaunchAttribute attribute = {};
+  cudaLaunchAttribute attribute = cluster_of(more.cluster);
   if (more.cluster > 1) {
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim.x = unsigned(more.cluster);
-    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
     config.attrs = &attribute;
     config.numAttrs = 1;
   }

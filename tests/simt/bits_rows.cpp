@@ -265,6 +265,11 @@ void bits() {
   all({7, 100, 1000}, 31, 1, 1);
   for (std::int64_t rows : {1, 32, 33, 64, 65, 100}) all({1, 40, 257, 1025}, rows, 1, 1, summing_rows);
   all({5000, 7000}, 33, 1, 1, summing_rows);
+  for (int cluster : {4, 2, 1}) {  // parts of a device
+    simt::device.cluster = cluster;
+    all({20000, 40000}, 1, 1, 1);
+    all({40, 1025}, 65, 1, 1, summing_rows);
+  }
   simt::device.cc = 80;
   simt::device.shared_bytes = 99 * 1024;
   all({1024, 4097, 20000, 70000}, 1, 1, 1);
@@ -299,7 +304,10 @@ void races() {
       if (labelled) row_call(i, Dtype::f32, {2, 12000, 0, 0}, variant, Values::tame);
     }
   }
-  all({33000}, 1, 1);    // more than the cluster holds
+  all({33000}, 1, 1);  // more than the cluster holds
+  simt::device.cluster = 2;
+  all({12000}, 2, 1);
+  all({1025}, 40, 1, 1, summing_rows);
   simt::device.cc = 80;  // no clusters: the row is read again for each pass
   all({5000}, 17, 1);
   all({1025}, 40, 1, 1, summing_rows);

@@ -13,7 +13,7 @@ cudaError_t cudaGetDevice(int* id) {
   static std::vector<simt::Device> devices;
   const simt::Device& now = simt::device;
   const auto same = [&](const simt::Device& d) {
-    return d.cc == now.cc && d.sms == now.sms && d.shared_bytes == now.shared_bytes;
+    return d.cc == now.cc && d.sms == now.sms && d.shared_bytes == now.shared_bytes && d.cluster == now.cluster;
   };
   const auto found = std::find_if(devices.begin(), devices.end(), same);
   *id = int(found - devices.begin());
@@ -26,6 +26,13 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   if (attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin) *value = simt::device.shared_bytes;
   if (attribute == cudaDevAttrComputeCapabilityMajor) *value = simt::device.cc / 10;
   if (attribute == cudaDevAttrComputeCapabilityMinor) *value = simt::device.cc % 10;
+  return cudaSuccess;
+}
+cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void*, const cudaLaunchConfig_t* config) {
+  ++simt::counts.questions;
+  const int size = int(config->attrs[0].val.clusterDim.x), bytes = int(config->dynamicSmemBytes);
+  const bool fits = simt::device.cc >= 90 && size <= simt::device.cluster && bytes <= simt::device.shared_bytes;
+  *clusters = fits ? 1 : 0;
   return cudaSuccess;
 }
 cudaError_t cudaGetLastError() { return cudaSuccess; }

@@ -8,6 +8,7 @@ namespace simt {
 
 struct Device {
   int cc = 90, sms = 3, shared_bytes = 227 * 1024;
+  int cluster = 8;         // thread blocks of the largest cluster that there is room for
   int fails = 0;           // the next launch fails with this error code
   bool backwards = false;  // threads of a block run in descending order
   bool watch = false;      // look for races, uninitialized shared memory and misaligned packets (slow)
