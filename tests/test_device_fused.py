@@ -89,3 +89,15 @@ def test_a_device_is_asked_for_its_numbers_once(stand_in: emulated.Device, monke
             call(x)
         assert stand_in.launches() > launched
         assert stand_in.questions() == before
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("idc", [1, (0, 2), np.array([3])], ids=str)
+def test_chosen_classes(cp: Any, idc: Any, dtype: str, rng: np.random.Generator) -> None:  # noqa: F811
+    prob, phi = (rng.uniform(-1, 1, (3, 4, 5, 6)).astype(DTYPES[dtype]) for _ in range(2))
+    loss, there = dk.boundary_loss, (cp.asarray(prob), cp.asarray(phi))
+    for reduction in ("mean", "sum", "none"):
+        same_bits(loss(*there, idc=idc, reduction=reduction), loss(prob, phi, idc=idc, reduction=reduction), reduction)
+    same_bits(loss.value_and_grad(*there, idc=idc), loss.value_and_grad(prob, phi, idc=idc), "value_and_grad")
+    with pytest.raises(ValueError, match=r"^boundary_loss: idc must be in \[0, 4\)"):
+        loss(*there, idc=4)
