@@ -48,7 +48,7 @@ constexpr Dtype dtype_of() {
 
 // --- memory ----------------------------------------------------------------------------------------------------------------
 
-// P elements side by side. Where P * sizeof(T) is a multiple of 16 and so is the address, they move in 16-byte accesses.
+// P elements side by side, at an address that is a multiple of their size or of 16: they move in 16-byte accesses, or in one that is smaller.
 template <class T, int P>
 struct packet {
   T v[P];
@@ -68,24 +68,50 @@ struct word_of<8> {
 template <class T>
 using word = typename word_of<int(sizeof(T))>::type;
 
+// What moves a packet of so many bytes, of elements T, in one or several accesses.
+template <class T, int Bytes>
+struct access_of {
+  static_assert(Bytes % 16 == 0, "a packet is made of 16-byte words, or smaller than one");
+  using type = word<T>;
+};
+template <class T>
+struct access_of<T, 1> {
+  using type = std::uint8_t;
+};
+template <class T>
+struct access_of<T, 2> {
+  using type = std::uint16_t;
+};
+template <class T>
+struct access_of<T, 4> {
+  using type = std::uint32_t;
+};
+template <class T>
+struct access_of<T, 8> {
+  using type = std::uint64_t;
+};
+template <class T, int P>
+using access = typename access_of<T, int(sizeof(packet<T, P>))>::type;
+
 template <int P, class T>
 DLK_DEVICE packet<T, P> load_packet(const T* p) {
-  constexpr int words = int(sizeof(packet<T, P>)) / 16;
-  static_assert(words * 16 == sizeof(packet<T, P>), "a packet is made of 16-byte words");
-  word<T> raw[words];
+  using W = access<T, P>;
+  constexpr int words = int(sizeof(packet<T, P>) / sizeof(W));
+  W raw[words];
 #pragma unroll
-  for (int w = 0; w < words; ++w) raw[w] = reinterpret_cast<const word<T>*>(p)[w];
+  for (int w = 0; w < words; ++w) raw[w] = reinterpret_cast<const W*>(p)[w];
   packet<T, P> x;
   std::memcpy(&x, raw, sizeof x);
   return x;
 }
 template <class T, int P>
 DLK_DEVICE void store_packet(T* p, const packet<T, P>& x) {
-  constexpr int words = int(sizeof(packet<T, P>)) / 16;
-  word<T> raw[words];
+  using W = access<T, P>;
+  constexpr int words = int(sizeof(packet<T, P>) / sizeof(W));
+  W raw[words];
   std::memcpy(raw, &x, sizeof x);
 #pragma unroll
-  for (int w = 0; w < words; ++w) reinterpret_cast<word<T>*>(p)[w] = raw[w];
+  for (int w = 0; w < words; ++w) reinterpret_cast<W*>(p)[w] = raw[w];
 }
 
 DLK_FN bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
