@@ -1,7 +1,6 @@
 // Elementwise losses: per element, or summed in canonical order, with the gradients in the same pass.
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <memory>
 
 #include "check.h"
@@ -178,14 +177,16 @@ void one_pass(const LossCall& c, const Target& target, ReduceArgs& a, std::int64
   }
 }
 
-// Sums what one_pass left in a.partial into `result`, divided as a mean is; with `steepness`, the root of that (abi.h).
+// Sums what one_pass left in a.partial into `result`, divided as a mean is; with `rooted`, the root of that (abi.h).
 void finish_sum(const LossCall& c, const Target& target, const ReduceArgs& a, void* result, std::int64_t value_size,
-                const Workspace& workspace, void* steepness = nullptr) {
+                const Workspace& workspace, void* rooted = nullptr) {
   ReduceArgs s{};
   s.n = blocks(a.n);
   s.in[0] = a.partial;
   s.partial = result;
-  s.value = steepness;
+  s.value = rooted;
+  s.scale = a.scale;
+  s.again = a.again;
   s.divisor = a.divisor;
   s.count = a.count;
   s.queue = a.queue;
@@ -220,47 +221,28 @@ const void* total_weight(const LossCall& c, const Target& target, std::int64_t n
 double number_at(const void* p, bool wide) {
   return wide ? *static_cast<const double*>(p) : static_cast<double>(*static_cast<const float*>(p));
 }
-void set_number(void* p, bool wide, double v) {
-  if (wide) {
-    *static_cast<double*>(p) = v;
-  } else {
-    *static_cast<float*>(p) = static_cast<float>(v);
-  }
-}
-
-// What errors are multiplied by if their squares are out of range, as the root of their mean tells: a power of two.
-double rescue(double root, bool wide) {
-  if (root == HUGE_VAL) return wide ? 0x1p-600 : 0x1p-80;
-  if (root < (wide ? 0x1p-400 : 0x1p-40)) return wide ? 0x1p600 : 0x1p100;
-  return 1;
-}
-
 // The root of a mean r = sqrt(sum w e^2 / d). Its gradient w e / (d r) needs r first: a second pass over the arrays.
 void run_root(const LossCall& c, const Target& target, ReduceArgs a, std::int64_t value_size,
               const Workspace& workspace) {
   if (c.reduction != Reduction::mean) check::fail_value(std::string(c.op) + ": reduction must be \"mean\".");
   LossCall value = c;
   value.grads = 0;
-  double scale = 1;
-  a.params = &scale;
   void* root = c.value != nullptr ? c.value->data : workspace(static_cast<std::size_t>(value_size));
-  void* steepness = workspace(static_cast<std::size_t>(value_size));
+  char* const numbers = static_cast<char*>(workspace(static_cast<std::size_t>(2 * value_size)));
+  const void *const steepness = numbers, *const scale = numbers + value_size;
   void* const partial = partial_sums(a.n, value_size, workspace);
   const auto take = [&] {
     a.partial = partial;
     if (a.n > 0) one_pass(value, target, a, value_size);
-    finish_sum(value, target, a, root, value_size, workspace, steepness);
+    finish_sum(value, target, a, root, value_size, workspace, numbers);
   };
   take();
-  // Squares that overflowed or vanished are taken again of scaled errors; a GPU is not waited for to find out.
-  if (c.in[0]->device == Device::cpu) {
-    const bool wide = value_size == 8;
-    const double r = number_at(root, wide);
-    scale = rescue(r, wide);
-    if (scale != 1) {
-      take();
-      set_number(root, wide, number_at(root, wide) / scale);
-    }
+  a.scale = scale;
+  // Squares that overflowed or vanished are taken again of scaled errors. A GPU is not waited for to find out: its kernels look themselves.
+  if (c.in[0]->device != Device::cpu || number_at(scale, value_size == 8) != 1) {
+    a.again = true;
+    take();
+    a.again = false;
   }
   if (c.grads == 0 || a.n == 0) return;
   a.partial = nullptr;

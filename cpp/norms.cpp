@@ -4,7 +4,6 @@
 #include <string>
 
 #include "check.h"
-#include "parallel.h"
 #include "rows.h"
 #include "strided.h"
 #include "target.h"
@@ -13,11 +12,12 @@ namespace dlk {
 namespace {
 
 struct Kernels {
-  int value, grad, grad_add;
+  int value, value_add, grad, grad_add;
 };
 const Kernels& kernels_of(const std::string& name) {
   static const auto find = [](const char* op) {
-    return Kernels{required(find_rows(op, "")), required(find_rows(op, "grad")), required(find_rows(op, "grad_add"))};
+    return Kernels{required(find_rows(op, "")), required(find_rows(op, "add")), required(find_rows(op, "grad")),
+                   required(find_rows(op, "grad_add"))};
   };
   static const Kernels layer = find("layer_norm"), rms = find("rms_norm");
   return name == "layer_norm" ? layer : rms;
@@ -41,83 +41,21 @@ void fill_columns(const RowNormCall& c, RowCall& r, const Workspace& workspace) 
 
 bool has_mean(const RowNormCall& c) { return std::string(c.name) == "layer_norm"; }
 
-// The rows [first, first + n) along the first dimension.
-TensorView slice(const TensorView& t, std::int64_t first, std::int64_t n) {
-  TensorView part = t;
-  part.data = static_cast<char*>(t.data) + first * t.stride[0];
-  part.shape[0] = n;
-  return part;
-}
-
-// The first n dimensions of a contiguous array as one.
-void merge_leading(TensorView& t, int n) {
-  for (int d = 1; d < n; ++d) t.shape[0] *= t.shape[d];
-  for (int d = n; d < t.ndim; ++d) {
-    t.shape[d - n + 1] = t.shape[d];
-    t.stride[d - n + 1] = t.stride[d];
-  }
-  t.ndim -= n - 1;
-  t.stride[0] = item_size(t.element);
-  for (int d = 1; d < t.ndim; ++d) t.stride[0] *= t.shape[d];
-}
-
 }  // namespace
 
 void run_row_norm(const RowNormCall& c, const TensorView* residual, const TensorView* sum, const TensorView& y,
                   void* const* stats, const Workspace& workspace) {
-  RowCall r = row_call(c, kernels_of(c.name).value);
+  const Kernels& k = kernels_of(c.name);
+  RowCall r = row_call(c, residual == nullptr ? k.value : k.value_add);
   fill_columns(c, r, workspace);
-  r.ins = 1;
-  const auto norm = [&](const TensorView& x, const TensorView& out, std::int64_t first_row) {
-    RowCall part = r;
-    const std::int64_t item = item_size(compute_element(x.element));
-    part.in[0] = &x;
-    part.out[0] = &out;
-    for (int k = 0; k < 2; ++k) {
-      if (stats[k] != nullptr) part.value[k] = static_cast<char*>(stats[k]) + first_row * item;
-    }
-    run(part);
-  };
-  if (residual == nullptr) {
-    norm(*c.x, y, 0);
-    return;
-  }
-  // The sum is rounded to the storage type before its statistics, so that backward sees what forward saw. A piece of it is still in the
-  // cache when it is normalized.
-  static const int add = required(find_map("residual_add", ""));
-  const auto both = [&](const TensorView& x, const TensorView& res, const TensorView& h, const TensorView& out,
-                        std::int64_t first_row) {
-    MapCall m{};
-    m.op = c.op;
-    m.index = add;
-    m.dtype = r.dtype;
-    m.in[0] = &x;
-    m.in[1] = &res;
-    m.ins = 2;
-    m.out[0] = &h;
-    run(m);
-    norm(h, out, first_row);
-  };
-  if (c.x->ndim == c.axes || size_of(*c.x) == 0 || c.x->device == Device::cuda) {
-    both(*c.x, *residual, *sum, y, 0);
-    return;
-  }
-  TensorView view[] = {*c.x, *residual, *sum, y};
-  bool together = true;
-  for (const TensorView& t : view) together = together && is_contiguous(t);
-  for (TensorView& t : view) {  // pieces of a few rows, whatever dimensions the rows have
-    if (together) merge_leading(t, t.ndim - c.axes);
-  }
-  r.axis = view[0].ndim - c.axes;
-  const std::int64_t outer = view[0].shape[0], each = size_of(view[0]) / outer;
-  std::int64_t rows_each = 1;
-  for (int d = 1; d < view[0].ndim - c.axes; ++d) rows_each *= view[0].shape[d];
-  constexpr std::int64_t piece = 32768;  // elements
-  parallel_for(outer, each >= piece ? 1 : piece / each, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t n = end - begin;
-    both(slice(view[0], begin, n), slice(view[1], begin, n), slice(view[2], begin, n), slice(view[3], begin, n),
-         begin * rows_each);
-  });
+  r.in[0] = c.x;
+  r.in[1] = residual;
+  r.ins = residual == nullptr ? 1 : 2;
+  r.out[0] = &y;
+  r.out[1] = sum;
+  r.outs = residual == nullptr ? 1 : 2;
+  for (int j = 0; j < 2; ++j) r.value[j] = stats[j];
+  run(r);
 }
 
 void run_row_norm_grad(const RowNormCall& c, const TensorView& dy, const void* const* stats, const TensorView* added,

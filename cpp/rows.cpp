@@ -206,11 +206,22 @@ void run_rows(RowArgs& a, const RowOperands& o, RowKernel kernel, std::int64_t v
   }
 }
 
+void copy(const char* op, const TensorView& from, const TensorView& to) {
+  static const int index = required(find_map("copy", ""));
+  MapCall m{};
+  m.op = op;
+  m.index = index;
+  m.dtype = dtype_of(from.element);
+  m.in[0] = &from;
+  m.ins = 1;
+  m.out[0] = &to;
+  run(m);
+}
+
 namespace {
 
 // The elements of t in C order. They are moved as floats of their size, bit for bit.
 void copy_on_device(const TensorView& t, const char* op, void* to) {
-  static const int index = required(find_map("copy", ""));
   TensorView from = t;
   from.element = item_size(t.element) == 8 ? Element::f64 : item_size(t.element) == 4 ? Element::f32 : t.element;
   TensorView run_of_all = from;
@@ -220,15 +231,7 @@ void copy_on_device(const TensorView& t, const char* op, void* to) {
     run_of_all.stride[d] = step;
     step *= t.shape[d];
   }
-  MapCall m{};
-  m.op = op;
-  m.index = index;
-  m.dtype = dtype_of(from.element);
-  m.in[0] = &from;
-  m.ins = 1;
-  m.out[0] = &run_of_all;
-  m.ordered = true;
-  run(m);
+  copy(op, from, run_of_all);
 }
 
 }  // namespace

@@ -22,6 +22,8 @@ struct RowOperands {
   std::int64_t item(int k) const { return item_size(at[k]->element); }
 };
 
+// to = from, element by element, of one floating dtype and shape.
+void copy(const char* op, const TensorView& from, const TensorView& to);
 // A small operand (class ids, weights, upstream gradients) as one contiguous run in C order.
 const void* contiguous(const TensorView& t, const char* op, const Workspace& workspace);
 // The kernel of an op for a device and dtype; an error if that target does not have the op.

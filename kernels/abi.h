@@ -78,7 +78,8 @@ struct RowArgs {
 
 // Losses over n contiguous elements. The value of each element goes to `value`, their sum in canonical order to `partial`, one number
 // per block of 4,096; the gradients to `out` in the same pass. Each may be null. An element of weight 0 counts for nothing.
-// A plain sum of one block, with `value`, leaves the root of the quotient in `partial`, and that times the divisor in `value`.
+// A plain sum of one block, with `value`, leaves the root of the quotient in `partial`, that times the divisor in value[0], and in value[1]
+// what terms have to be scaled by, to be summed again. A sum `again` divides its root by the scale instead, and leaves value[1] alone.
 struct ReduceArgs {
   std::int64_t n;
   const void* in[kMaxIn];
@@ -91,6 +92,8 @@ struct ReduceArgs {
   std::int64_t upstream_step;
   const void* divisor;  // compute type, scalar: gradients, or a sum of one block, are divided by it; null: by `count`
   double count;
+  const void* scale;  // compute type, scalar: of the terms of an op that has one; null: 1
+  bool again;         // do nothing if *scale is 1
   bool stream;
   const Walk* walk;  // of in[k] as operand k, out[k] as kMaxIn + k, then weight, upstream and value; null: contiguous
   void* queue;

@@ -24,6 +24,7 @@ ROOMS = (  # the first pattern that matches decides
     ("Waist", "kernels/step.h"),
     ("Device", "kernels/cuda/device.cu"),
     ("Device", "kernels/cuda/probe.cu"),
+    ("Device", "kernels/cuda/devices.h"),
     ("Device", "kernels/cuda/failure.h"),
     ("CUDA loops", "kernels/cuda/*"),
     ("Math", "kernels/*.h"),

@@ -279,6 +279,16 @@ class Device:
         """How often an event has been waited for."""
         return int(self.library.dlk_device_waits())
 
+    def questions(self) -> int:
+        """Questions about the device's numbers so far."""
+        self.library.dlk_device_questions.restype = ctypes.c_uint64
+        return int(self.library.dlk_device_questions())
+
+    def launches(self) -> int:
+        """Kernels launched so far."""
+        self.library.dlk_device_launches.restype = ctypes.c_uint64
+        return int(self.library.dlk_device_launches())
+
 
 def offsets() -> Iterator[int]:
     """0, 1, 2, 3, 0, ...: where arrays of a test begin, so that aligned and misaligned ones take turns."""

@@ -104,6 +104,7 @@ BARRIERS = {
     "row begins, of groups": ("scores", "row_teams.cuh", "      cluster.meet();\n    }\n    return &place;"),
     "maximum": ("scores", "row_teams.cuh", "    __syncthreads();\n    const V lowest"),
     "maximum of a cluster": ("scores", "row_teams.cuh", "    cluster.meet();\n    return warp_maximum"),
+    "label is read": ("scores", "rows.cuh", "team.meet_all();  // all have read the label's element"),
     "loaded": ("norms", "rows.cuh", "            team.meet();\n          }"),
     "loaded again": ("norms", "rows.cuh", "if (pass != loading || i > 0 || part > 0) team.meet();"),
     "lanes": (

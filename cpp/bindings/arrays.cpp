@@ -390,6 +390,17 @@ void new_like(Result& r, const Array& like, Element element, const char* op) {
   new_numpy(r, element, t.ndim, t.shape, strides);
 }
 
+void new_from_host(Result& r, const Array& beside, Element element, std::int64_t n, const void* values,
+                   const char* op) {
+  Result host;
+  new_numpy(host, element, 1, &n, nullptr);
+  std::memcpy(host.array.view.data, values, static_cast<std::size_t>(n * item_size(element)));
+  if (beside.view.device == Device::cpu) {
+    r = std::move(host);
+  } else {
+    adopt(r, helper("device_array")(py::handle(beside.object), host.owner), op);
+  }
+}
 py::object finished(Result& r, PyObject* like) { return r.finish == nullptr ? std::move(r.owner) : r.finish(r, like); }
 
 namespace {

@@ -44,6 +44,8 @@ void new_like(Result& r, const Array& like, Element element, const char* op);
 // C order. `result_of` decides the library and the device.
 void new_array(Result& r, const Array& result_of, Element element, int ndim, const std::int64_t* shape, const char* op);
 py::object finished(Result& r, PyObject* like);
+// n numbers that are in the host's memory, as an array on the device of `beside`.
+void new_from_host(Result& r, const Array& beside, Element element, std::int64_t n, const void* values, const char* op);
 
 // Throws unless `out` is disjoint from `in` or exactly the same elements.
 void refuse_overlap(const Array& out, const Array& in, const char* op, const char* out_arg, const char* in_arg);

@@ -94,27 +94,31 @@ struct ElementwiseLoss : LossExecutor {
                       op.substr(0, op.find('.')) + "_with_logits.");
   }
 
-  // A weight that leaves only the given classes, which are on dimension 1: 1 for them, 0 for the others. It lies in `memory`.
-  void read_classes(TensorView& weight, std::vector<char>& memory, PyObject* classes, const TensorView& like) const {
+  // A weight that leaves only the given classes, which are on dimension 1: 1 for them, 0 for the others. It lies where x does.
+  void read_classes(Result& weight, PyObject* classes, const Array& x) const {
     const char* name = op.c_str();
-    if (like.device != Device::cpu)
-      check::fail_value(op + ": idc is for CPU arrays. Pass a weight of shape (classes, 1, ...).");
+    const TensorView& like = x.view;
     if (like.ndim < 2) {
       check::fail_value(op + ": idc chooses among the classes on dimension 1, got " + arrays[0].name + " of shape " +
                         shape_text(like) + ".");
     }
     const std::int64_t item = item_size(like.element);
-    memory.assign(static_cast<std::size_t>(like.shape[1] * item), 0);
+    std::vector<char> chosen(static_cast<std::size_t>(like.shape[1] * item), 0);
     for (const std::int64_t c : numbers(classes, [&](PyObject* v) { return integer_argument(v, name, "idc"); })) {
       if (c < 0 || c >= like.shape[1]) {
         check::fail_value(op + ": idc must be in [0, " + std::to_string(like.shape[1]) +
                           "), the classes on dimension 1, got " + std::to_string(c) + ".");
       }
-      one(like.element, memory.data() + c * item);
+      one(like.element, chosen.data() + c * item);
     }
-    weight = like;
-    weight.data = memory.data();
-    for (int d = 0; d < weight.ndim; ++d) weight.stride[d] = d == 1 ? item : 0;
+    new_from_host(weight, x, like.element, like.shape[1], chosen.data(), name);
+    const TensorView of_classes = weight.array.view;
+    TensorView& view = weight.array.view;
+    view.ndim = like.ndim;
+    for (int d = 0; d < like.ndim; ++d) {
+      view.shape[d] = like.shape[d];
+      view.stride[d] = d == 1 ? of_classes.stride[0] : 0;
+    }
   }
 
   // Writes 1 as a storage type.
@@ -156,11 +160,11 @@ struct ElementwiseLoss : LossExecutor {
       call.weight = &weight.view;
       reads.emplace_back(&weight, "weight");
     }
-    std::vector<char> chosen;
+    Result of_classes;
     if (classes_slot != kMaxArguments && given(slot[classes_slot])) {
       if (call.weight != nullptr) check::fail_value(op + ": wanted idc or weight, got both.");
-      read_classes(weight.view, chosen, slot[classes_slot], array[0].view);
-      call.weight = &weight.view;
+      read_classes(of_classes, slot[classes_slot], array[0]);
+      call.weight = &of_classes.array.view;
     }
     for (const std::size_t k : grads) like.emplace_back(&array[k], arrays[k].name.c_str());
     double params[kMaxScalarArguments];

@@ -2,6 +2,7 @@
 // Also the sum of the partial sums (the next level of the same rule), and the scan of class ids that a classification loss begins with.
 #pragma once
 #include "../../kernels/ops/op.h"
+#include "../../kernels/ops/root.h"
 #include "canonical.h"
 
 DLK_BEGIN
@@ -28,11 +29,19 @@ struct loss_loop {
   };
 
   DLK_FN loss_loop(const ReduceArgs& args)
-      : op(args.params),
+      : op(made(args)),
         a(args),
         over((per_element() || args.upstream == nullptr ? S(1) : *static_cast<const S*>(args.upstream)) /
              divisor<S>(args)),
         streams(with_grad && args.stream && aligned()) {}
+
+  DLK_FN static Op made(const ReduceArgs& args) {
+    Op op(args.params);
+    if constexpr (is_scaled<Op>(0)) {
+      if (args.scale != nullptr) op.scale = double(*static_cast<const S*>(args.scale));
+    }
+    return op;
+  }
 
   DLK_FN bool per_element() const { return a.upstream != nullptr && a.upstream_step != 0; }
   DLK_FN bool absent(int k) const { return k >= required_inputs<Op>(0) && a.in[k] == nullptr; }
@@ -132,19 +141,29 @@ struct loss_loop {
   }
 };
 
+// Is this a sum again of terms that need no scale?
+template <class S>
+DLK_FN bool is_done(const ReduceArgs& a) {
+  return a.again && *static_cast<const S*>(a.scale) == S(1);
+}
+
 template <class Op, class T, bool with_grad>
 int reduce(const ReduceArgs& a) {
+  if constexpr (is_scaled<Op>(0)) {
+    if (is_done<compute_t<T>>(a)) return 0;
+  }
   loss_loop<Op, T, with_grad>(a).run();
   return 0;
 }
 
 // The sum of compute-type values: block results, or per-row losses. One block is divided by the divisor: that is the mean. With
-// `value` it is the root of that mean, and value[0] what a gradient is divided by.
+// `value` it is the root of that mean, value[0] what a gradient is divided by, and value[1] what terms have to be scaled by.
 template <class S>
 int sum(const ReduceArgs& a) {
   using V = lanes<S>;
   constexpr int width = lane<V>::size;
   constexpr int accumulators = kLanes / width;
+  if (is_done<S>(a)) return 0;
   const S* x = static_cast<const S*>(a.in[0]);
   S* out = static_cast<S*>(a.partial);
   if (a.n == 0) out[0] = S(0);
@@ -163,8 +182,15 @@ int sum(const ReduceArgs& a) {
   if (a.n > kBlock) return 0;
   out[0] = out[0] / divisor<S>(a);
   if (a.value != nullptr) {
-    out[0] = sqrt(out[0]);
-    *static_cast<S*>(a.value) = out[0] * divisor<S>(a);
+    S* const value = static_cast<S*>(a.value);
+    const S root = sqrt(out[0]);
+    value[0] = root * divisor<S>(a);
+    if (a.again) {
+      out[0] = root / *static_cast<const S*>(a.scale);
+    } else {
+      out[0] = root;
+      value[1] = ops::root_scale(root);
+    }
   }
   return 0;
 }

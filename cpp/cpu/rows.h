@@ -15,6 +15,7 @@ struct row_loop {
   using Row = ops::row_of<Op, S>;
   static constexpr int width = lane<V>::size;
   static constexpr int accumulators = kLanes / width;
+  static constexpr int ins = ops::own_ins<Op>, outs = ops::own_outs<Op>;
   static constexpr int no_label = -1;
 
   const Op op;
@@ -33,20 +34,20 @@ struct row_loop {
 
   // Where they are read: in the arrays, or, at the row's end if they do not fill a register, in tiles.
   struct source {
-    const T* in[ops::at_least_one(Op::ins)];
+    const T* in[ops::at_least_one(ins)];
     const T* col[ops::at_least_one(Op::columns)];  // null: the op's default
   };
   struct tiles {
-    T in[ops::at_least_one(Op::ins)][width], col[ops::at_least_one(Op::columns)][width];
+    T in[ops::at_least_one(ins)][width], col[ops::at_least_one(Op::columns)][width];
   };
   DLK_FN source arrays() const {
     source s;
-    for (int k = 0; k < Op::ins; ++k) s.in[k] = in[k];
+    for (int k = 0; k < ins; ++k) s.in[k] = in[k];
     for (int k = 0; k < Op::columns; ++k) s.col[k] = static_cast<const T*>(a.column[k]);
     return s;
   }
   DLK_FN void gather(source& s, tiles& t, std::int64_t i, std::int64_t n) const {
-    for (int k = 0; k < Op::ins; ++k) {
+    for (int k = 0; k < ins; ++k) {
       copy_n(t.in[k], s.in[k] + i, n, width);
       s.in[k] = t.in[k];
     }
@@ -65,7 +66,7 @@ struct row_loop {
   // i: the column; j: its place in s
   DLK_FN X at(const source& s, std::int64_t i, std::int64_t j) const {
     X x;
-    for (int k = 0; k < Op::ins; ++k) x.in[k] = load<V>(s.in[k] + j);
+    for (int k = 0; k < ins; ++k) x.in[k] = load<V>(s.in[k] + j);
     for (int k = 0; k < Op::columns; ++k) x.col[k] = s.col[k] == nullptr ? V(1 - k) : load<V>(s.col[k] + j);
     if constexpr (Op::one_hot) x.hot = hot(i);
     if constexpr (Op::random) {
@@ -89,7 +90,7 @@ struct row_loop {
   }
   DLK_FN S output_one(std::int64_t i, const Row& row) const {
     ops::cells<Op, S> x;
-    for (int k = 0; k < Op::ins; ++k) x.in[k] = one(in[k], i);
+    for (int k = 0; k < ins; ++k) x.in[k] = one(in[k], i);
     for (int k = 0; k < Op::columns; ++k) x.col[k] = a.column[k] == nullptr ? S(1 - k) : one(a.column[k], i);
     x.hot = i == label ? S(1) : S(0);
     if constexpr (Op::keeps_term) {
@@ -97,12 +98,28 @@ struct row_loop {
       op.template terms<0>(x, row, t);
       x.kept = t[0];
     }
-    S r[ops::at_least_one(Op::outs)], c[ops::at_least_one(Op::column_sums)];
+    S r[ops::at_least_one(outs)], c[ops::at_least_one(Op::column_sums)];
     op.outputs(x, row, r, c);
     return r[0];
   }
 
   // --- passes over the row
+
+  // The sum takes the first input's place: what is read of it afterwards is in the cache, and rounded.
+  DLK_FN void join() {
+    T* const sum = out[outs];
+    const bool short_row = a.cols <= 4 * kBlock;  // beside a longer one the next would crowd the cache
+    for (std::int64_t i = 0; i < a.cols; i += width) {
+      const std::int64_t n = a.cols - i < width ? a.cols - i : width;
+      if (short_row) fetch_next(i);
+      if (n == width) {
+        store(sum + i, load<V>(in[0] + i) + load<V>(in[1] + i));
+      } else {
+        store_n(sum + i, load_n<V>(in[0] + i, n) + load_n<V>(in[1] + i, n), n);
+      }
+    }
+    in[0] = sum;
+  }
 
   DLK_FN S maximum() const {
     const V lowest = V(-__builtin_inf());
@@ -147,7 +164,7 @@ struct row_loop {
         gather(s, ends, place, n);
         place = 0;
       }
-      if (phase == 0) fetch_next(first + i);
+      if (phase == 0 && !Op::joins) fetch_next(first + i);
       V t[Op::sums];
       op.template terms<phase>(at(s, first + i, place), row, t);
       if (keep != nullptr) store(keep + i, t[0]);
@@ -221,9 +238,9 @@ struct row_loop {
           x.kept = t[0];
         }
       }
-      V y[ops::at_least_one(Op::outs)], c[ops::at_least_one(Op::column_sums)];
+      V y[ops::at_least_one(outs)], c[ops::at_least_one(Op::column_sums)];
       op.outputs(x, row, y, c);
-      for (int k = 0; k < Op::outs; ++k) {
+      for (int k = 0; k < outs; ++k) {
         if (n == width) {
           store(out[k] + i, y[k]);
         } else {
@@ -283,6 +300,7 @@ struct row_loop {
         row.label_x = one(in[0], label);
         row.label_weight = a.column[0] == nullptr ? S(1) : one(a.column[0], label);
       }
+      if constexpr (Op::joins) join();
       if constexpr (Op::needs_max) row.max = maximum();
       op.start(row);
       run_phases<0>(row);

@@ -6,6 +6,7 @@
 
 #include "../abi.h"
 #include "../config.h"
+#include "devices.h"
 #include "failure.h"
 
 namespace dlk {
@@ -25,7 +26,54 @@ void describe_failure(const char* kernel, std::int64_t blocks, int threads, int 
 
 namespace {
 
-constexpr int kMaxDevices = 64;
+// The numbers of a device; one that does not answer has one multiprocessor and nothing else.
+device asked(int id) {
+  int major = 0, minor = 0, sms = 0, bytes = 0;
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, id);
+  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, id);
+  cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, id);
+  cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, id);
+  return {id, 10 * major + minor, sms > 0 ? sms : 1, bytes};
+}
+
+}  // namespace
+
+// They do not change while the process lives, and a launch needs them: a lock and one question in place of five.
+device current_device() {
+  static std::mutex lock;
+  static device known[kMaxDevices];  // cc 0: not asked yet, or without an answer
+  int id = 0;
+  cudaGetDevice(&id);
+  if (id < 0 || id >= kMaxDevices) return asked(id);
+  const std::lock_guard<std::mutex> guard(lock);
+  if (known[id].cc == 0) known[id] = asked(id);
+  return known[id];
+}
+
+int largest_cluster(cluster_memory& known, const device& d, const void* kernel, int most, int threads,
+                    int shared_bytes) {
+  static std::mutex lock;
+  std::int8_t unkept = 0;
+  const std::lock_guard<std::mutex> guard(lock);
+  std::int8_t& size = d.id >= 0 && d.id < kMaxDevices ? known.largest[d.id] : unkept;
+  if (size != 0) return size;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+  for (size = std::int8_t(most); size > 1; size = std::int8_t(size / 2)) {
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(unsigned(size));
+    config.blockDim = dim3(unsigned(threads));
+    config.dynamicSmemBytes = std::size_t(shared_bytes);
+    cudaLaunchAttribute attribute = cluster_of(size);
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    int clusters = 0;
+    if (cudaOccupancyMaxActiveClusters(&clusters, kernel, &config) == cudaSuccess && clusters > 0) break;
+  }
+  cudaGetLastError();  // a device that cannot say has none
+  return size;
+}
+
+namespace {
 
 // What fails besides launches has no kernel to name, and must not be found again by somebody else's call.
 int result_of(const char* what, cudaError_t error) {

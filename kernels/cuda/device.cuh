@@ -9,6 +9,7 @@
 #include "../abi.h"
 #include "../dtype.h"
 #include "../list.h"
+#include "devices.h"
 #include "failure.h"
 #include "tuning.h"
 
@@ -47,7 +48,7 @@ constexpr Dtype dtype_of() {
 
 // --- memory ----------------------------------------------------------------------------------------------------------------
 
-// P elements side by side. Where P * sizeof(T) is a multiple of 16 and so is the address, they move in 16-byte accesses.
+// P elements side by side, at an address that is a multiple of their size or of 16: they move in 16-byte accesses, or in one that is smaller.
 template <class T, int P>
 struct packet {
   T v[P];
@@ -67,24 +68,50 @@ struct word_of<8> {
 template <class T>
 using word = typename word_of<int(sizeof(T))>::type;
 
+// What moves a packet of so many bytes, of elements T, in one or several accesses.
+template <class T, int Bytes>
+struct access_of {
+  static_assert(Bytes % 16 == 0, "a packet is made of 16-byte words, or smaller than one");
+  using type = word<T>;
+};
+template <class T>
+struct access_of<T, 1> {
+  using type = std::uint8_t;
+};
+template <class T>
+struct access_of<T, 2> {
+  using type = std::uint16_t;
+};
+template <class T>
+struct access_of<T, 4> {
+  using type = std::uint32_t;
+};
+template <class T>
+struct access_of<T, 8> {
+  using type = std::uint64_t;
+};
+template <class T, int P>
+using access = typename access_of<T, int(sizeof(packet<T, P>))>::type;
+
 template <int P, class T>
 DLK_DEVICE packet<T, P> load_packet(const T* p) {
-  constexpr int words = int(sizeof(packet<T, P>)) / 16;
-  static_assert(words * 16 == sizeof(packet<T, P>), "a packet is made of 16-byte words");
-  word<T> raw[words];
+  using W = access<T, P>;
+  constexpr int words = int(sizeof(packet<T, P>) / sizeof(W));
+  W raw[words];
 #pragma unroll
-  for (int w = 0; w < words; ++w) raw[w] = reinterpret_cast<const word<T>*>(p)[w];
+  for (int w = 0; w < words; ++w) raw[w] = reinterpret_cast<const W*>(p)[w];
   packet<T, P> x;
   std::memcpy(&x, raw, sizeof x);
   return x;
 }
 template <class T, int P>
 DLK_DEVICE void store_packet(T* p, const packet<T, P>& x) {
-  constexpr int words = int(sizeof(packet<T, P>)) / 16;
-  word<T> raw[words];
+  using W = access<T, P>;
+  constexpr int words = int(sizeof(packet<T, P>) / sizeof(W));
+  W raw[words];
   std::memcpy(raw, &x, sizeof x);
 #pragma unroll
-  for (int w = 0; w < words; ++w) reinterpret_cast<word<T>*>(p)[w] = raw[w];
+  for (int w = 0; w < words; ++w) reinterpret_cast<W*>(p)[w] = raw[w];
 }
 
 DLK_FN bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
@@ -177,20 +204,6 @@ struct block_cluster {
 
 // --- launches --------------------------------------------------------------------------------------------------------------
 
-struct device {
-  int cc, sms,
-      shared_bytes;  // compute capability as in sm_90; multiprocessors; shared memory a thread block may ask for
-};
-inline device current_device() {
-  int id = 0, major = 0, minor = 0, sms = 0, bytes = 0;
-  cudaGetDevice(&id);
-  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, id);
-  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, id);
-  cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, id);
-  cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, id);
-  return {10 * major + minor, sms > 0 ? sms : 1, bytes};
-}
-
 DLK_FN std::int64_t at_most(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 DLK_FN std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -210,11 +223,8 @@ int launch(void (*kernel)(P...), std::int64_t blocks, int threads, extras more, 
   config.blockDim = dim3(unsigned(threads));
   config.dynamicSmemBytes = std::size_t(more.shared_bytes);
   config.stream = static_cast<cudaStream_t>(queue);
-  cudaLaunchAttribute attribute = {};
+  cudaLaunchAttribute attribute = cluster_of(more.cluster);
   if (more.cluster > 1) {
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim.x = unsigned(more.cluster);
-    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
     config.attrs = &attribute;
     config.numAttrs = 1;
   }

@@ -6,6 +6,7 @@
 // fit: all that is asked at run time, where the whole warp answers alike.
 #pragma once
 #include "../ops/op.h"
+#include "../ops/root.h"
 #include "canonical.cuh"
 #include "reach.cuh"
 
@@ -72,6 +73,8 @@ struct loss_pass {
   S* partial;
   const void *flow, *divisor;  // an upstream gradient of all elements, and what it is divided by
   double count;
+  const void* scale;
+  bool again;
 
   loss_pass(const ReduceArgs& a, Dtype d, int size, bool with_grad)
       : op(a.params),
@@ -84,7 +87,9 @@ struct loss_pass {
         partial(static_cast<S*>(a.partial)),
         flow(grads && a.upstream_step == 0 ? a.upstream : nullptr),
         divisor(a.divisor),
-        count(a.count) {
+        count(a.count),
+        scale(a.scale),
+        again(a.again) {
     constexpr int others = kMaxIn + kMaxOut;
     if (a.walk != nullptr) walk = *a.walk;
     for (int k = 0; k < Op::ins; ++k) in[k] = {const_cast<void*>(a.in[k]), bytes, k};
@@ -135,8 +140,8 @@ struct loss_pass {
   }
 
   // The terms v of the elements from i on: x holds the inputs; the rest comes by packets, or is in tiles.
-  DLK_DEVICE void terms(S (&v)[many], const held<S> (&x)[Op::ins], bool second, bool whole, std::int64_t i, S g,
-                        warp_tile<S> (&tile)[tiles]) const {
+  DLK_DEVICE void terms(const Op& scaled, S (&v)[many], const held<S> (&x)[Op::ins], bool second, bool whole,
+                        std::int64_t i, S g, warp_tile<S> (&tile)[tiles]) const {
     S c[Op::ins][many], w[many], flows[many], d[Op::outs][many];
 #pragma unroll
     for (int k = 0; k < Op::ins; ++k) take(c[k], k, x[k], second);
@@ -151,9 +156,9 @@ struct loss_pass {
       S of[Op::ins], r[Op::outs];
 #pragma unroll
       for (int k = 0; k < Op::ins; ++k) of[k] = c[k][e];
-      v[e] = select(w[e] == S(0), S(0), op(of) * w[e]);
+      v[e] = select(w[e] == S(0), S(0), scaled(of) * w[e]);
       if (grads) {
-        op.grad(flows[e] * g * w[e], of, r);
+        scaled.grad(flows[e] * g * w[e], of, r);
 #pragma unroll
         for (int k = 0; k < Op::outs; ++k) d[k][e] = select(w[e] == S(0), S(0), r[k]);
       }
@@ -176,7 +181,8 @@ struct loss_pass {
     __syncwarp();
   }
 
-  DLK_DEVICE S block(std::int64_t first, std::int64_t elements, S g, warp_tile<S> (&tile)[tiles]) const {
+  DLK_DEVICE S block(const Op& scaled, std::int64_t first, std::int64_t elements, S g,
+                     warp_tile<S> (&tile)[tiles]) const {
     lane_sums<S> sums;
     const std::int64_t step = kTileBytes / bytes, whole = packets ? elements / step * step : 0;
     held<S> now[Op::ins], next[Op::ins]{};
@@ -195,7 +201,7 @@ struct loss_pass {
         if (i + step < whole) load_ahead(next, first + i + step);
       }
       S v[many];
-      terms(v, now, second, by_packets, first + i, g, tile);
+      terms(scaled, v, now, second, by_packets, first + i, g, tile);
       if (!by_packets) carry_all(out, first + i, left, tile, true);
       sums.add(v, left, together());
     }
@@ -203,25 +209,47 @@ struct loss_pass {
   }
 };
 
+// The op of a pass; a copy of it where it has a scale, which lies on the device.
+template <class Op, class S>
+DLK_DEVICE decltype(auto) scaled_op(const loss_pass<Op, S>& a) {
+  if constexpr (is_scaled<Op>(0)) {
+    Op op = a.op;
+    if (a.scale != nullptr) op.scale = double(*static_cast<const S*>(a.scale));
+    return op;
+  } else {
+    return (a.op);
+  }
+}
+// Is this a sum again of terms that need no scale?
+template <class S, class Args>
+DLK_DEVICE bool is_done(const Args& a) {
+  return a.again && *static_cast<const S*>(a.scale) == S(1);
+}
+
 template <class Op, class S>
 __global__ void __launch_bounds__(kReduceThreads, kReduceBlocks<Op, S>)
     loss_kernel(const loss_pass<Op, S> __grid_constant__ a) {
   __shared__ warp_tile<S> tile[kReduceThreads / kWarp][loss_pass<Op, S>::tiles];
   const std::int64_t n = a.n, warps = std::int64_t(gridDim.x) * blockDim.x / kWarp;
+  if constexpr (is_scaled<Op>(0)) {
+    if (is_done<S>(a)) return;
+  }
+  decltype(auto) scaled = scaled_op(a);
   const S g = (a.flow == nullptr ? S(1) : *static_cast<const S*>(a.flow)) / divisor<S>(a);
 #pragma unroll 1
   for (std::int64_t b = (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp; b * kBlock < n; b += warps) {
     const std::int64_t first = b * kBlock;
-    const S sum = a.block(first, at_most(n - first, kBlock), g, tile[threadIdx.x / kWarp]);
+    const S sum = a.block(scaled, first, at_most(n - first, kBlock), g, tile[threadIdx.x / kWarp]);
     if (lane_id() == 0 && a.partial != nullptr) a.partial[b] = sum;
   }
 }
 
 // Values of the compute type: block results, or losses of rows. A sum of one block is divided: that is the mean; or its root is wanted,
-// and where `value` says what a gradient is divided by.
+// and where `value` says what a gradient is divided by, and terms are scaled by (abi.h).
 template <class S>
 __global__ void __launch_bounds__(kReduceThreads) sum_kernel(const ReduceArgs __grid_constant__ a) {
   __shared__ warp_tile<S> tile[kReduceThreads / kWarp];
+  if (is_done<S>(a)) return;
   warp_tile<S>& mine = tile[threadIdx.x / kWarp];
   constexpr int part = kAtOnce<S> * kWarp;
   const std::int64_t warps = std::int64_t(gridDim.x) * blockDim.x / kWarp;
@@ -253,8 +281,15 @@ __global__ void __launch_bounds__(kReduceThreads) sum_kernel(const ReduceArgs __
     const S over = divisor<S>(a), mean = sum / over;
     partial[0] = mean;
     if (a.value == nullptr) continue;
-    partial[0] = sqrt(mean);
-    *static_cast<S*>(a.value) = partial[0] * over;
+    S* const value = static_cast<S*>(a.value);
+    const S root = sqrt(mean);
+    value[0] = root * over;
+    if (a.again) {
+      partial[0] = root / *static_cast<const S*>(a.scale);
+    } else {
+      partial[0] = root;
+      value[1] = ops::root_scale(root);
+    }
   }
 }
 

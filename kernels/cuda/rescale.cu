@@ -15,50 +15,9 @@ struct u8 {
 };
 DLK_FN float to_compute(u8 x) { return x.u; }
 
-// `many` neighbors in one access, or two for float64.
-template <int Bytes>
-struct bits_of;
-template <>
-struct bits_of<1> {
-  using type = std::uint8_t;
-};
-template <>
-struct bits_of<2> {
-  using type = std::uint16_t;
-};
-template <>
-struct bits_of<4> {
-  using type = std::uint32_t;
-};
-template <>
-struct bits_of<8> {
-  using type = std::uint64_t;
-};
-template <int many, class T>
-DLK_DEVICE packet<T, many> load_run(const T* p) {
-  if constexpr (sizeof(packet<T, many>) % 16 == 0) {
-    return load_packet<many>(p);
-  } else {
-    const auto raw = *reinterpret_cast<const typename bits_of<sizeof(packet<T, many>)>::type*>(p);
-    packet<T, many> x;
-    std::memcpy(&x, &raw, sizeof x);
-    return x;
-  }
-}
-template <int many, class T>
-DLK_DEVICE void store_run(T* p, const packet<T, many>& x) {
-  if constexpr (sizeof(packet<T, many>) % 16 == 0) {
-    store_packet(p, x);
-  } else {
-    typename bits_of<sizeof(packet<T, many>)>::type raw;
-    std::memcpy(&raw, &x, sizeof x);
-    *reinterpret_cast<decltype(raw)*>(p) = raw;
-  }
-}
-
 template <class T, int many>
 DLK_DEVICE void load_as(double (&x)[many], const void* p, std::int64_t at) {
-  const packet<T, many> v = load_run<many>(static_cast<const T*>(p) + at);
+  const packet<T, many> v = load_packet<many>(static_cast<const T*>(p) + at);
 #pragma unroll
   for (int e = 0; e < many; ++e) x[e] = double(to_compute(v.v[e]));
 }
@@ -81,7 +40,7 @@ DLK_DEVICE void store_as(const double (&x)[many], void* p, std::int64_t at) {
   packet<T, many> v;
 #pragma unroll
   for (int e = 0; e < many; ++e) v.v[e] = to_storage<T>(compute_t<T>(x[e]));
-  store_run(static_cast<T*>(p) + at, v);
+  store_packet(static_cast<T*>(p) + at, v);
 }
 template <int many>
 DLK_DEVICE void store(const double (&x)[many], int type, void* p, std::int64_t at) {

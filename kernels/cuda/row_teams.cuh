@@ -214,7 +214,7 @@ struct row_team {
       S* const to = static_cast<S*>(c.a.column_sum[k]) + first / kRowBlock * c.a.cols + tile.first;
 #pragma unroll 1
       for (int i = row_of_turn() * c.threads + tile.thread; i < columns; i += at_once() * c.threads) {
-        S* const here = static_cast<S*>(area(part)) + (Op::outs + k) * c.held + i;
+        S* const here = static_cast<S*>(area(part)) + (Tile::outs + k) * c.held + i;
         S sum = begins ? S(-0.0) : to[i];  // -0 + v is v
 #pragma unroll 1
         for (int block = 0, left = rows; left > 0; ++block, left -= c.teams) {

@@ -54,6 +54,7 @@ struct row_tile {
   using Row = ops::row_of<Op, S>;
   using Cells = ops::cells<Op, S>;
   static constexpr int sums = ops::at_least_one(Op::sums);
+  static constexpr int ins = ops::own_ins<Op>, outs = ops::own_outs<Op>;  // which have a slot
   static constexpr bool writes = Op::outs > 0 || Op::column_sums > 0;
   // Columns at a time: 8 bytes of shared memory; one where an op iterates, has much to compute, and needs the registers.
   static constexpr int W = Op::iterates ? 1 : 8 / int(sizeof(S));
@@ -89,20 +90,28 @@ struct row_tile {
   }
 
   // Copies the tile; returns the maximum of `best` and of what this thread copied of the first input. hidden: a column that is left out there
-  DLK_DEVICE S load(S best, std::int64_t hidden) const {
+  // first_pass: over the row, of this call
+  DLK_DEVICE S load(S best, std::int64_t hidden, bool first_pass) const {
+    if constexpr (Op::joins) {
+      if (first_pass) {
+        join();
+        return best;
+      }
+    }
     constexpr int many = 2;  // packets in flight
     const int but = hidden >= first && hidden < first + n ? int(hidden - first) : -1;
 #pragma unroll 1
-    for (int k = 0; k < Op::ins; ++k) {
+    for (int k = 0; k < ins; ++k) {
       S* const to = x + k * c.held;
-      const void* const from = c.a.in[k];
+      const int operand = Op::joins ? kMaxIn + outs : k, place_of = Op::joins ? Op::ins + outs : k;
+      const void* const from = Op::joins ? c.a.out[outs] : c.a.in[k];
       S most = best;
       int done = 0;
-      if ((c.packets >> k & 1) != 0 && n > 0) {
+      if ((c.packets >> operand & 1) != 0 && n > 0) {
         with_storage<S>(c.dtype, [&](auto storage) {
           using T = decltype(storage);
           constexpr int P = kPacket<T>;
-          const T* const run = static_cast<const T*>(from) + place->at[k] + first;
+          const T* const run = static_cast<const T*>(from) + place->at[place_of] + first;
           done = n / P * P;
 #pragma unroll 1
           for (int i = thread * P; i < done; i += many * c.threads * P) {
@@ -129,7 +138,7 @@ struct row_tile {
       }
 #pragma unroll 1
       for (int i = done + thread; i < n; i += c.threads) {
-        const S v = load_one<S>(from, c.dtype, place->at[k] + column_at(k, first + i));
+        const S v = load_one<S>(from, c.dtype, place->at[place_of] + column_at(operand, first + i));
         to[i] = v;
         if (Op::needs_max && !(Op::skips_label && i == but)) most = max(most, v);
       }
@@ -137,6 +146,42 @@ struct row_tile {
       if (k == 0) best = most;
     }
     return best;
+  }
+  // Adds the first two inputs, and leaves the sum, rounded to storage, in the tile and in the last output. A later pass over the row, of
+  // which the tile is only a part, reads that output again: it may lie where an input lay.
+  DLK_DEVICE void join() const {
+    const int to_operand = kMaxIn + outs;
+    const std::int64_t at[3] = {place->at[0], place->at[1], place->at[Op::ins + outs]};
+    const unsigned all = 3u | 1u << to_operand;
+    int done = 0;
+    if ((c.packets & all) == all && n > 0) {
+      with_storage<S>(c.dtype, [&](auto storage) {
+        using T = decltype(storage);
+        constexpr int P = kPacket<T>;
+        done = n / P * P;
+#pragma unroll 1
+        for (int i = thread * P; i < done; i += c.threads * P) {
+          const packet<T, P> a = load_packet<P>(static_cast<const T*>(c.a.in[0]) + at[0] + first + i),
+                             b = load_packet<P>(static_cast<const T*>(c.a.in[1]) + at[1] + first + i);
+          packet<T, P> sum;
+          packet<S, P> v;
+#pragma unroll
+          for (int e = 0; e < P; ++e) {
+            sum.v[e] = to_storage<T>(to_compute(a.v[e]) + to_compute(b.v[e]));
+            v.v[e] = to_compute(sum.v[e]);
+          }
+          store_packet(static_cast<T*>(c.a.out[outs]) + at[2] + first + i, sum);
+          store_shared(x + i, v, thread);
+        }
+      });
+    }
+#pragma unroll 1
+    for (int i = done + thread; i < n; i += c.threads) {
+      const S sum = load_one<S>(c.a.in[0], c.dtype, at[0] + column_at(0, first + i)) +
+                    load_one<S>(c.a.in[1], c.dtype, at[1] + column_at(1, first + i));
+      x[i] = store_one(c.a.out[outs], c.dtype, sum, at[2] + column_at(to_operand, first + i));
+    }
+    if (n % 2 != 0 && thread == 0) x[n] = S(0);  // as in load
   }
   // The random words of the tile: four come from each counter, and the first one may lie anywhere in it.
   DLK_DEVICE void draw(std::int64_t row) {
@@ -153,7 +198,7 @@ struct row_tile {
   }
   DLK_DEVICE void store() const {
 #pragma unroll 1
-    for (int k = 0; k < Op::outs; ++k) {
+    for (int k = 0; k < outs; ++k) {
       const S* const from = x + k * c.held;
       void* const to = c.a.out[k];
       const std::int64_t at = place->at[Op::ins + k];
@@ -180,7 +225,7 @@ struct row_tile {
     }
   }
   DLK_DEVICE void fill(S v) const {
-    for (int k = 0; k < Op::outs; ++k) {
+    for (int k = 0; k < outs; ++k) {
       for (int i = thread; i < n; i += c.threads) x[k * c.held + i] = v;
     }
   }
@@ -190,7 +235,7 @@ struct row_tile {
   // All that belongs to columns i, i + 1, ... of the tile. The last one may be beyond its end: then nobody uses what comes of it.
   DLK_DEVICE void read(Cells (&cell)[W], int i, std::int64_t label) const {
 #pragma unroll
-    for (int k = 0; k < Op::ins; ++k) {
+    for (int k = 0; k < ins; ++k) {
       const Some v = some(k, i);
 #pragma unroll
       for (int e = 0; e < W; ++e) cell[e].in[k] = v.v[e];
@@ -264,25 +309,25 @@ struct row_tile {
 #pragma unroll 1
       for (int i = W * thread; i < n; i += W * c.threads) {
         Cells cell[W];
-        Some out[ops::at_least_one(Op::outs)], column[ops::at_least_one(Op::column_sums)];
+        Some out[ops::at_least_one(outs)], column[ops::at_least_one(Op::column_sums)];
         read(cell, i, label);
 #pragma unroll
         for (int e = 0; e < W; ++e) {
-          S y[ops::at_least_one(Op::outs)], over_rows[ops::at_least_one(Op::column_sums)];
+          S y[ops::at_least_one(outs)], over_rows[ops::at_least_one(Op::column_sums)];
           c.op.outputs(cell[e], row, y, over_rows);
           const std::int64_t here = first + i + e;
           if constexpr (Op::corrects_label) y[0] = here == label ? c.op.at_label(y[0], row) : y[0];
           if constexpr (Op::marks_max) y[0] = double(here) == marked ? c.op.at_max(y[0], row) : y[0];
 #pragma unroll
-          for (int k = 0; k < Op::outs; ++k) out[k].v[e] = y[k];
+          for (int k = 0; k < outs; ++k) out[k].v[e] = y[k];
 #pragma unroll
           for (int k = 0; k < Op::column_sums; ++k) column[k].v[e] = over_rows[k];
         }
 #pragma unroll
-        for (int k = 0; k < Op::outs; ++k) some(k, i) = out[k];
+        for (int k = 0; k < outs; ++k) some(k, i) = out[k];
         if (!c.sums_columns) continue;
 #pragma unroll
-        for (int k = 0; k < Op::column_sums; ++k) some(Op::outs + k, i) = column[k];
+        for (int k = 0; k < Op::column_sums; ++k) some(outs + k, i) = column[k];
       }
     }
   }

@@ -20,6 +20,8 @@ DLK_DEVICE void run_row(const row_call<Op>& c, row_team<Op, S>& team, std::int64
   static_assert(!Op::keeps_term || (Op::phases == 1 && !Op::iterates),
                 "a kept term takes the place of the first input");
   static_assert(Op::column_sums == 0 || (!Op::needs_max && !Op::labelled && !Op::iterates), "rows go in step");
+  static_assert(!Op::joins || (!Op::needs_max && !Op::labelled && !Op::iterates && Op::sums > 0),
+                "the sum is made in the first pass, and by the team that reads it in the next");
   static_assert(!Op::marks_max || (Op::sums > 0 && Op::skips_label), "the place is looked for beside the sums");
   const RowArgs& a = c.a;
   const bool present = r < a.rows;
@@ -78,7 +80,7 @@ DLK_DEVICE void run_row(const row_call<Op>& c, row_team<Op, S>& team, std::int64
           if (pass != loading || i > 0 || part > 0) team.meet();
           move_to(i, part);
           if (!spoiled) {
-            best = tile.load(best, label);
+            best = tile.load(best, label, pass <= 0);
             if constexpr (Op::random) {
               if (c.op.draws()) tile.draw(a.first + r);
             }
@@ -175,9 +177,10 @@ bool runs_across(const row_call<Op>& c) {
   return any;
 }
 
-// How the rows are shared out. Returns the thread blocks of a cluster; 0 if the device has too little shared memory.
+// How the rows are shared out, among clusters of up to most_blocks thread blocks. Returns the thread blocks of a cluster; 0 if the device has
+// too little shared memory.
 template <class Op, class S>
-int plan_rows(row_call<Op>& c, const device& d) {
+int plan_rows(row_call<Op>& c, const device& d, int most_blocks) {
   const RowArgs& a = c.a;
   const RowPolicy policy = row_policy(d.cc);
   const auto fits = [&](int groups) {
@@ -189,6 +192,7 @@ int plan_rows(row_call<Op>& c, const device& d) {
   c.blocks = c.splits = 1;
   c.groups = c.teams = c.parts = 1;
   c.resident = true;
+  c.rows_apart = false;
   if (columns_are_independent<Op>() || a.cols <= policy.warp_columns) {
     c.threads = kWarp;
     c.held = int(ceil_div(at_most(a.cols, policy.warp_columns), kLanes) * kLanes);
@@ -202,7 +206,7 @@ int plan_rows(row_call<Op>& c, const device& d) {
     c.blocks = int(ceil_div(a.cols, kBlock));
     while (c.held > kLanes && !fits(1)) c.held /= 2, c.parts *= 2, c.resident = false;
     while (c.parts == 1 && c.groups < row_groups<Op>() && c.groups < c.blocks && fits(2 * c.groups)) c.groups *= 2;
-    while (cluster < policy.cluster && cluster * c.groups < c.blocks) cluster *= 2;
+    while (cluster < most_blocks && cluster * c.groups < c.blocks) cluster *= 2;
     if (cluster * c.groups < c.blocks) {
       c.resident = false;
       while (c.groups > 1 && !fits(c.groups)) c.groups /= 2;
@@ -213,7 +217,7 @@ int plan_rows(row_call<Op>& c, const device& d) {
   }
   if (!fits(c.teams * c.groups)) return 0;
   c.jobs = units * c.splits;
-  while (c.sums_columns && cluster < policy.cluster && (c.rows_apart || cluster == 1) && c.blocks <= c.groups &&
+  while (c.sums_columns && cluster < most_blocks && (c.rows_apart || cluster == 1) && c.blocks <= c.groups &&
          2 * cluster * c.teams <= kRowBlock && c.jobs * cluster < 2 * d.sms)
     cluster *= 2, c.rows_apart = true;
   return cluster;
@@ -229,10 +233,18 @@ int rows(const RowArgs& a, Dtype dtype) {
   if (c.walks) c.row_walk = *a.row_walk, c.column_walk = *a.column_walk;
   for (int k = 0; k < Op::column_sums; ++k) c.sums_columns = c.sums_columns || a.column_sum[k] != nullptr;
   c.packets = rows_in_packets(c, bytes_of(dtype));
-  const int without = Op::ins > Op::outs ? Op::ins : Op::outs, all = Op::outs + Op::column_sums;
+  constexpr int ins = ops::own_ins<Op>, outs = ops::own_outs<Op>;
+  constexpr int without = ins > outs ? ins : outs, all = outs + Op::column_sums;
   c.slots = c.sums_columns && all > without ? all : without;
   const device d = current_device();
-  const int cluster = plan_rows<Op, S>(c, d);
+  int cluster = plan_rows<Op, S>(c, d, row_policy(d.cc).cluster);
+  if (cluster > 1) {  // asked for the most that a thread block of this kernel may have: one answer for all calls
+    static cluster_memory known;
+    const int most =
+        largest_cluster(known, d, reinterpret_cast<const void*>(row_kernel<Op, S>), row_policy(d.cc).cluster,
+                        row_groups<Op>() * kGroup, d.shared_bytes - int(sizeof(row_shared<Op, S>)));
+    if (most < cluster) cluster = plan_rows<Op, S>(c, d, most);
+  }
   if (cluster == 0) return int(cudaErrorInvalidConfiguration);
   const std::int64_t wanted = c.sums_columns ? c.jobs : ceil_div(c.jobs, c.teams),
                      most = ceil_div(std::int64_t(d.sms) * row_policy(d.cc).blocks_per_sm, cluster);

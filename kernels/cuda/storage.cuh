@@ -73,11 +73,14 @@ DLK_DEVICE S load_one(const void* p, Dtype d, std::int64_t i = 0) {
   return v;
 }
 template <class S>
-DLK_DEVICE void store_one(void* p, Dtype d, S v, std::int64_t i = 0) {
+DLK_DEVICE S store_one(void* p, Dtype d, S v, std::int64_t i = 0) {  // returns what is stored
   with_storage<S>(d, [&](auto storage) {
     using T = decltype(storage);
-    static_cast<T*>(p)[i] = to_storage<T>(v);
+    const T rounded = to_storage<T>(v);
+    static_cast<T*>(p)[i] = rounded;
+    v = to_compute(rounded);
   });
+  return v;
 }
 
 DLK_END

@@ -5,16 +5,6 @@
 DLK_BEGIN
 namespace ops {
 
-// a + b: a residual connection
-struct residual_add : params<0>, pass::takes<2> {
-  static constexpr auto name = "residual_add", pass = "";
-  using params<0>::params;
-  template <class V>
-  DLK_FN void operator()(const V* in, V* out) const {
-    out[0] = in[0] + in[1];
-  }
-};
-
 // The same bits. For arrays of whatever type has the size of a float.
 struct copy : params<0>, pass::takes<1> {
   static constexpr auto name = "copy", pass = "";
@@ -37,6 +27,6 @@ struct blend : params<2>, pass::takes<2> {  // t, c
 
 }  // namespace ops
 
-using arithmetic = list<ops::residual_add, ops::copy, ops::blend>;
+using arithmetic = list<ops::copy, ops::blend>;
 
 DLK_END

@@ -31,6 +31,16 @@ constexpr int required_inputs(...) {
   return Op::ins;
 }
 
+// Is the op given a scale, of its terms, where a call brings one? It then has a member `scale`.
+template <class Op>
+constexpr auto is_scaled(int) -> decltype(Op::scaled) {
+  return Op::scaled;
+}
+template <class Op>
+constexpr bool is_scaled(...) {
+  return false;
+}
+
 // Passes of an elementwise op: y = op(x), dx = op.grad(dy, x) and dx = op.grad_y(dy, y). Each is what the map loop runs:
 // operator()(in, out), with `outs` results from `ins` inputs.
 namespace pass {

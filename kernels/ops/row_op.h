@@ -33,6 +33,8 @@ struct row_params : params<N> {
   static constexpr bool loss = false;            // row.upstream is known to finish
   static constexpr bool random = false;          // x.word, if the op's draws() says so
   static constexpr bool iterates = false;        // again
+  static constexpr bool joins =
+      false;  // the loop adds the first two inputs: the sum, rounded to storage, is the last output, and in[0]
 
   template <class R>
   DLK_FN void start(R&) const {}
@@ -41,10 +43,16 @@ using row_op = row_params<0>;
 
 constexpr int at_least_one(int n) { return n > 0 ? n : 1; }
 
+// Inputs and outputs as the op's own functions count them.
+template <class Op>
+constexpr int own_ins = Op::joins ? Op::ins - 1 : Op::ins;
+template <class Op>
+constexpr int own_outs = Op::joins ? Op::outs - 1 : Op::outs;
+
 // One register of everything that belongs to an element.
 template <class Op, class V>
 struct cells {
-  V in[at_least_one(Op::ins)];
+  V in[at_least_one(own_ins<Op>)];
   V col[at_least_one(Op::columns)];  // absent: 1 for the first (a weight), 0 for the second (a bias)
   V hot, kept;
   uint_t<V> word;

@@ -26,6 +26,16 @@ struct Extras {
         partly(choice % 3 != 0) {}
 };
 
+void set(Twin& t, Dtype d, double v) {
+  for (Side s : {on_cpu, on_cuda}) {
+    if (d == Dtype::f64) {
+      *t.as<double>(s) = v;
+    } else {
+      *t.as<float>(s) = float(v);
+    }
+  }
+}
+
 // choice: of the offset of every array, and of the extras
 void loss_call(int index, Dtype d, std::int64_t n, int choice, bool mixed, Values v) {
   const dlk::Entry<dlk::ReduceArgs>& e = dlk::cpu::target.reduce->entry[index];
@@ -38,7 +48,9 @@ void loss_call(int index, Dtype d, std::int64_t n, int choice, bool mixed, Value
   const int beside = choice % 8 == 6 ? 1 : 0;
   Twin partial(s_type, blocks(n), 0, Values::tame), upstream(s_type, with.per_element ? n : 1, beside, Values::tame),
       divisor(s_type, 1, 0, Values::positive), weight(d, n, mixed ? offset + 2 : offset, Values::positive),
-      value(s_type, n, beside, Values::tame);
+      value(s_type, n, beside, Values::tame), scale(s_type, 1, 0, Values::tame);
+  const bool scaled = std::string(e.name) == "rmse_loss" && choice % 3 != 0;
+  set(scale, s_type, choice % 3 == 1 ? 0x1p-4 : 1);
   for (Side s : {on_cpu, on_cuda}) {
     dlk::ReduceArgs a{};
     a.n = n;
@@ -53,6 +65,8 @@ void loss_call(int index, Dtype d, std::int64_t n, int choice, bool mixed, Value
     a.upstream_step = with.per_element ? 1 : 0;
     a.divisor = with.divided ? divisor.at(s) : nullptr;
     a.count = double(n);
+    a.scale = scaled ? scale.at(s) : nullptr;
+    a.again = scaled && choice % 2 == 0;  // of scale 1: nothing is written
     const int error = target_of(s).reduce->entry[index].run[int(d)](a);
     expect(error == 0, std::string(e.name) + " returned " + std::to_string(error));
   }
@@ -118,15 +132,18 @@ void walks(std::int64_t rows, std::int64_t cols, int few) {
   }
 }
 
-// With an own divisor, also its root.
-void sum_call(Dtype d, std::int64_t n, int offset, Values v, bool own_divisor) {
+// With an own divisor, also its root; then the sum again, at a scale.
+void sum_call(Dtype d, std::int64_t n, int offset, Values v, bool own_divisor, double scale = 0) {
   const Dtype s_type = compute_type(d);
   Twin x(s_type, n, offset, v), partial(s_type, n == 0 ? 1 : blocks(n), 0, Values::tame),
-      divisor(s_type, 1, 0, Values::positive), steepness(s_type, 1, 0, Values::tame);
+      divisor(s_type, 1, 0, Values::positive), rooted(s_type, 2, 0, Values::tame), factor(s_type, 1, 0, Values::tame);
+  set(factor, s_type, scale);
   for (Side s : {on_cpu, on_cuda}) {
     dlk::ReduceArgs a{};
     a.n = n;
-    a.value = own_divisor ? steepness.at(s) : nullptr;
+    a.value = own_divisor ? rooted.at(s) : nullptr;
+    a.again = scale != 0;
+    a.scale = a.again ? factor.at(s) : nullptr;
     a.in[0] = x.at(s);
     a.partial = partial.at(s);
     a.divisor = own_divisor ? divisor.at(s) : nullptr;
@@ -136,7 +153,7 @@ void sum_call(Dtype d, std::int64_t n, int offset, Values v, bool own_divisor) {
   const std::string call =
       std::string("sum ") + dtype_name[int(d)] + " n=" + std::to_string(n) + " offset=" + std::to_string(offset);
   expect_same(partial, call, "partial");
-  expect_same(steepness, call, "steepness");
+  expect_same(rooted, call, "what is made of the root");
   expect_no_reports(call);
 }
 
@@ -193,7 +210,11 @@ void all(const std::vector<std::int64_t>& lengths, int offsets, int few) {
       }
     }
     for (std::int64_t n : lengths) {
-      for (int offset : turns(offsets, few)) sum_call(d, n, offset, Values::tame, (n + offset) % 2 == 0);
+      for (int offset : turns(offsets, few)) {
+        const bool own = (n + offset) % 2 == 0;
+        sum_call(d, n, offset, offset % 5 == 4 ? Values::wild : Values::tame, own);
+        if (own) sum_call(d, n, offset, Values::positive, true, offset % 3 == 0 ? 1 : 0x1p-80);
+      }
       label_calls<std::int32_t>(d, n);
       label_calls<std::int64_t>(d, n);
     }

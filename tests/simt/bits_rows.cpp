@@ -86,14 +86,16 @@ void move_operand(Twin& t, Dtype d, const Places& p, const Shape& s, int k, std:
   }
 }
 
-void row_call(int index, Dtype d, Shape shape, unsigned variant, Values v) {
+// id: of all rows; else they are drawn
+void row_call(int index, Dtype d, Shape shape, unsigned variant, Values v, std::int64_t id = -1) {
   const dlk::Entry<dlk::RowArgs>& e = dlk::cpu::target.rows->entry[index];
   const Dtype s_type = compute_type(d);
   const Places places(shape);
   const std::int64_t step = shape.cols + shape.gap, n = shape.lie == runs ? shape.rows * step : places.size;
   const std::int64_t blocks = (shape.rows + kRowBlock - 1) / kRowBlock, first = variant % 2 == 0 ? 0 : 5;
   const bool in_place = variant % 3 == 1 && e.outs <= e.ins, labelled = (e.needs & dlk::class_ids) != 0;
-  const bool value_only = e.outs > 0 && variant % 7 == 5;
+  const bool reads_an_output = e.outs == 2 && std::string(e.pass) == "add";  // the sum of its inputs
+  const bool value_only = e.outs > 0 && variant % 7 == 5 && !reads_an_output;
   const std::vector<double> params = params_of(e, variant);
   std::vector<Twin> in, out, column, scalar, value, sum;
   for (int k = 0; k < e.ins; ++k) in.emplace_back(d, n, shape.offset, k == 0 ? v : Values::tame);
@@ -107,7 +109,8 @@ void row_call(int index, Dtype d, Shape shape, unsigned variant, Values v) {
   for (int k = 0; k < dlk::kMaxOut; ++k) value.emplace_back(s_type, shape.rows, 0, Values::tame);
   Twin upstream(s_type, shape.rows, 0, Values::tame), divisor(s_type, 1, 0, Values::positive);
   std::vector<std::int64_t> wide(std::size_t(shape.rows));
-  for (std::int64_t& y : wide) y = shape.cols == 0 || random_below(6) == 0 ? -100 : random_below(shape.cols);
+  for (std::int64_t& y : wide)
+    y = id >= 0 ? id : shape.cols == 0 || random_below(6) == 0 ? -100 : random_below(shape.cols);
   const std::vector<std::int32_t> narrow(wide.begin(), wide.end());
   const auto result = [&](int k) -> Twin& {
     return in_place ? in[std::size_t(e.ins - e.outs + k)] : out[std::size_t(k)];
@@ -264,6 +267,11 @@ void bits() {
   all({7, 100, 1000}, 31, 1, 1);
   for (std::int64_t rows : {1, 32, 33, 64, 65, 100}) all({1, 40, 257, 1025}, rows, 1, 1, summing_rows);
   all({5000, 7000}, 33, 1, 1, summing_rows);
+  for (int cluster : {4, 2, 1}) {  // parts of a device
+    simt::device.cluster = cluster;
+    all({20000, 40000}, 1, 1, 1);
+    all({40, 1025}, 65, 1, 1, summing_rows);
+  }
   simt::device.cc = 80;
   simt::device.shared_bytes = 99 * 1024;
   all({1024, 4097, 20000, 70000}, 1, 1, 1);
@@ -295,10 +303,14 @@ void races() {
        ++i) {  // the label's element is read before another thread block writes it
     const bool labelled = (dlk::cpu::target.rows->entry[i].needs & dlk::class_ids) != 0;
     for (unsigned variant : {1, 4, 7}) {
-      if (labelled) row_call(i, Dtype::f32, {2, 12000, 0, 0}, variant, Values::tame);
+      // in whichever thread block of the cluster that comes first
+      if (labelled) row_call(i, Dtype::f32, {2, 12000, 0, 0}, variant, Values::tame, variant == 4 ? 11999 : 0);
     }
   }
-  all({33000}, 1, 1);    // more than the cluster holds
+  all({33000}, 1, 1);  // more than the cluster holds
+  simt::device.cluster = 2;
+  all({12000}, 2, 1);
+  all({1025}, 40, 1, 1, summing_rows);
   simt::device.cc = 80;  // no clusters: the row is read again for each pass
   all({5000}, 17, 1);
   all({1025}, 40, 1, 1, summing_rows);

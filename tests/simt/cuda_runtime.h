@@ -131,9 +131,12 @@ enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptur
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
 
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-template <class... P>
-cudaError_t cudaFuncSetAttribute(void (*)(P...), cudaFuncAttribute, int bytes) {
+inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int bytes) {
   return bytes <= simt::kMaxShared ? cudaSuccess : cudaErrorInvalidValue;
+}
+template <class... P>
+cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute attribute, int bytes) {
+  return cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), attribute, bytes);
 }
 
 enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
@@ -152,6 +155,7 @@ struct cudaLaunchConfig_t {
   cudaLaunchAttribute* attrs = nullptr;
   unsigned numAttrs = 0;
 };
+cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void* kernel, const cudaLaunchConfig_t* config);
 
 namespace simt {
 cudaError_t run_grid(const cudaLaunchConfig_t& config, void (*call)(const void*), const void* what);

@@ -47,4 +47,5 @@ void dlk_device_behind(bool yes) { simt::device.behind = yes; }
 void dlk_device_captured(bool yes) { simt::device.captured = yes; }
 int dlk_device_events() { return simt::device.events; }
 int dlk_device_waits() { return simt::device.waits; }
+std::uint64_t dlk_device_questions() { return simt::counts.questions; }
 }

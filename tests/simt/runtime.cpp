@@ -1,20 +1,38 @@
 // The functions of the CUDA runtime that the host calls, for the one emulated device.
 #include "cuda_runtime.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "simt.h"
 
+// A device does not change: one with other numbers is another one.
 cudaError_t cudaGetDevice(int* id) {
-  *id = 0;
+  static std::vector<simt::Device> devices;
+  const simt::Device& now = simt::device;
+  const auto same = [&](const simt::Device& d) {
+    return d.cc == now.cc && d.sms == now.sms && d.shared_bytes == now.shared_bytes && d.cluster == now.cluster;
+  };
+  const auto found = std::find_if(devices.begin(), devices.end(), same);
+  *id = int(found - devices.begin());
+  if (found == devices.end()) devices.push_back(now);
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  ++simt::counts.questions;
   if (attribute == cudaDevAttrMultiProcessorCount) *value = simt::device.sms;
   if (attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin) *value = simt::device.shared_bytes;
   if (attribute == cudaDevAttrComputeCapabilityMajor) *value = simt::device.cc / 10;
   if (attribute == cudaDevAttrComputeCapabilityMinor) *value = simt::device.cc % 10;
+  return cudaSuccess;
+}
+cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void*, const cudaLaunchConfig_t* config) {
+  ++simt::counts.questions;
+  const int size = int(config->attrs[0].val.clusterDim.x), bytes = int(config->dynamicSmemBytes);
+  const bool fits = simt::device.cc >= 90 && size <= simt::device.cluster && bytes <= simt::device.shared_bytes;
+  *clusters = fits ? 1 : 0;
   return cudaSuccess;
 }
 cudaError_t cudaGetLastError() { return cudaSuccess; }

@@ -30,7 +30,6 @@ namespace {
 
 constexpr int kWarp = 32;
 constexpr std::size_t kStack = 64 * 1024;
-constexpr unsigned kMaxCluster = 8;
 
 enum class State { fresh, ready, at_warp, at_block, at_cluster, done };
 
@@ -421,7 +420,7 @@ cudaError_t run_grid(const cudaLaunchConfig_t& config, void (*call)(const void*)
   if (device.fails != 0) return static_cast<cudaError_t>(std::exchange(device.fails, 0));
   if (grid.blocks == 0 || grid.blocks % cluster.size != 0 || grid.threads == 0 || grid.threads > 1024)
     return cudaErrorInvalidConfiguration;
-  if (cluster.size > kMaxCluster || (cluster.size > 1 && device.cc < 90)) return cudaErrorInvalidConfiguration;
+  if (cluster.size > 1 && (int(cluster.size) > device.cluster || device.cc < 90)) return cudaErrorInvalidConfiguration;
   ++counts.launches;
   const OpenMemory open;
   if (cluster.size == 1) {

@@ -8,6 +8,7 @@ namespace simt {
 
 struct Device {
   int cc = 90, sms = 3, shared_bytes = 227 * 1024;
+  int cluster = 8;         // thread blocks of the largest cluster that there is room for
   int fails = 0;           // the next launch fails with this error code
   bool idle = false;       // launches are counted, and nothing runs: what does the host's part of a call cost?
   bool backwards = false;  // threads of a block run in descending order
@@ -25,7 +26,8 @@ void report(const std::string& line);
 
 // How often each thing was used: a test that never saw a cluster has not tested clusters.
 struct Counts {
-  std::uint64_t launches, blocks, threads, cluster_launches, shuffles, block_barriers, cluster_barriers, accesses;
+  std::uint64_t launches, blocks, threads, cluster_launches, shuffles, block_barriers, cluster_barriers, accesses,
+      questions;
 };
 extern Counts counts;
 

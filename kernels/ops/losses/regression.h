@@ -29,22 +29,23 @@ struct mse_loss : params<0> {
   }
 };
 
-// (s e)^2, of whose mean the host takes the root r: what flows in is divided by r. All errors 0: gradient 0, not 0/0. s is a power of two,
-// 1 unless squares leave the range of the format.
+// (s e)^2, of whose mean the loop takes the root r: what flows in is divided by r. All errors 0: gradient 0, not 0/0. s is a power of two,
+// 1 unless squares leave the range of the format (root.h).
 struct rmse_loss : params<0> {
   static constexpr auto name = "rmse_loss";
   static constexpr int ins = 2, outs = 1;
-  double s;  // the host's, and no hyper-parameter
-  DLK_FN explicit rmse_loss(const double* scale) : params<0>(scale), s(scale[0]) {}
+  static constexpr bool scaled = true;
+  double scale = 1;
+  using params<0>::params;
 
   template <class V>
   DLK_FN V operator()(const V* in) const {
-    const V e = (in[0] - in[1]) * V(s);
+    const V e = (in[0] - in[1]) * V(scale);
     return e * e;
   }
   template <class V>
   DLK_FN void grad(V g, const V* in, V* out) const {
-    out[0] = select(abs(g) > V(max_finite<scalar_t<V>>), V(0), g * ((in[0] - in[1]) * V(s)));
+    out[0] = select(abs(g) > V(max_finite<scalar_t<V>>), V(0), g * ((in[0] - in[1]) * V(scale)));
   }
 };
 

@@ -69,6 +69,15 @@ struct rms_norm : row_params<2> {  // eps, offset
   }
 };
 
+// The same of h = x + residual, rounded: inputs x and residual, outputs y and h.
+template <class Norm>
+struct after_residual : Norm {
+  static constexpr auto pass = "add";
+  static constexpr int ins = 2, outs = 2;
+  static constexpr bool joins = true;
+  using Norm::Norm;
+};
+
 // With d = dy w and xh = (x - mean) r:   dx = r (d - mean(d) - xh mean(d xh)) [+ dh],   dw = sum dy xh,   db = sum dy
 // Inputs dy, x [, dh: what flows into x by another way]; operands per row: mean, r.
 template <bool Adds>
@@ -139,7 +148,8 @@ struct rms_norm_grad : row_params<2> {  // eps (not used), offset
 
 }  // namespace ops
 
-using norm_ops = list<ops::layer_norm, ops::rms_norm, ops::layer_norm_grad<false>, ops::layer_norm_grad<true>,
-                      ops::rms_norm_grad<false>, ops::rms_norm_grad<true>>;
+using norm_ops =
+    list<ops::layer_norm, ops::rms_norm, ops::after_residual<ops::layer_norm>, ops::after_residual<ops::rms_norm>,
+         ops::layer_norm_grad<false>, ops::layer_norm_grad<true>, ops::rms_norm_grad<false>, ops::rms_norm_grad<true>>;
 
 DLK_END

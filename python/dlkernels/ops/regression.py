@@ -39,8 +39,8 @@ def rmse_loss(
     """The root r of the mean of e^2: r = sqrt(mse_loss). The only reduction is "mean".
 
     The gradient is e / (N r), N the number of elements (with weights w e / (r sum w)), and 0 where all e are 0. It needs r first, so the
-    arrays are read twice. Where squares overflow or vanish (|e| > 1.8e19 or < 1e-20 in float32) they are taken again of scaled errors; on
-    a GPU they are not. scikit-learn calls the value root_mean_squared_error.
+    arrays are read twice. Where squares overflow or vanish (|e| > 1.8e19 or < 1e-20 in float32) they are taken again of scaled errors.
+    scikit-learn calls the value root_mean_squared_error.
 
     >>> import numpy as np, dlkernels as dk
     >>> loss, dinput = dk.rmse_loss.value_and_grad(np.array([3.0, 0.0, 0.0, 0.0]), np.array([0.0, 4.0, 0.0, 0.0]))
