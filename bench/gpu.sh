@@ -3,7 +3,7 @@
 # NOT YET RUN ON A GPU. Expected on 16 cores: a minute and a half for the build (its longest files, by CPU seconds: the CPU's reduce loop 39,
 # reduce.cu for one architecture 35), 2 for the tests, 3 for the benchmark, the rest for compute-sanitizer.
 #
-#   bench/gpu.sh                 results go to $OUT (default: bench/results): gpu.log, gpu.json, gpu.html
+#   bench/gpu.sh                 results go to $OUT (default: bench/results): gpu.log, gpu.json, gpu.html, gpu_host.json
 #   BUDGET=300 bench/gpu.sh      seconds in all (default 570: a run may take ten minutes). Each step has a limit of its own within it
 #   STEPS="build tests" ...      only these; what has been built is kept in build/gpu, so a second call builds what has changed
 #
@@ -69,6 +69,7 @@ run_all() {
   fi
   if wanted benchmark; then  # every library that is here; rows are written as they come
     step "benchmark" 170 "$python" -m dlkernels bench --device cuda --minutes 2 --json "$out/gpu.json" --html "$out/gpu.html"
+    step "what calls cost the host" 60 "$python" -m bench.gpu_host "$out/gpu_host.json"
     if [[ -s $out/gpu.json && ! $out/gpu.html -nt $out/gpu.json ]]; then
       step "benchmark's page" 30 "$python" -m dlkernels bench --show "$out/gpu.json" --html "$out/gpu.html"
     fi

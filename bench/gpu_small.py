@@ -1,4 +1,5 @@
-"""Every pass of every op once on small CuPy arrays, compared with the definitions: what compute-sanitizer watches. Not yet run on a GPU.
+"""Every pass of every op once on small CuPy arrays, compared with the definitions, and steps of every kind of optimizer, compared with the
+CPU's bits: what compute-sanitizer watches. Not yet run on a GPU.
 
 `compute-sanitizer --tool memcheck python -m bench.gpu_small`; exit code 1 if a result is wrong. What the device refuses is named. With
 `--seconds 60` no call begins later than that, and the last line says how many are left.
@@ -7,8 +8,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import time
+from typing import Any
+
+import numpy as np
 
 import dlkernels as dk
 from dlkernels.bench.check import WrongResultError
@@ -27,12 +32,50 @@ def rows() -> list[Row]:
     return [row for _, row in sorted(found, key=lambda pair: pair[0])]
 
 
+# One for each way that a step takes through the kernels.
+OPTIMIZERS: dict[str, tuple[str, Any]] = {
+    "AdamW": ("float32", lambda p: dk.optim.AdamW(p, lr=0.1)),
+    "AdamW float64": ("float64", lambda p: dk.optim.AdamW(p, lr=0.1)),
+    "AdamW float16, master, bytes": (
+        "float16",
+        lambda p: dk.optim.AdamW(p, lr=0.1, precision="master", state_dtype="uint8"),
+    ),
+    "LAMB": ("float32", lambda p: dk.optim.LAMB(p, lr=0.1)),
+    "LARS": ("float32", lambda p: dk.optim.LARS(p, lr=0.1)),
+}
+
+
+def steps_agree(name: str) -> bool:
+    """Three steps on both devices, the second one skipped, the last one with a gradient missing."""
+    dtype, make = OPTIMIZERS[name]
+    cp, rng = importlib.import_module("cupy"), np.random.default_rng(3)
+    shapes_of = [(5000,), (3, 7), (), (4097,)]
+    host = [np.asarray(rng.normal(size=shape)).astype(dtype) for shape in shapes_of]
+    device = [cp.asarray(p) for p in host]
+    optimizers = make(host), make(device)
+    for turn in range(3):
+        grads: list[Any] = [np.asarray(rng.normal(size=shape)).astype(dtype) for shape in shapes_of]
+        if turn == 1:
+            grads[1][0, 0] = np.inf
+        if turn == 2:
+            grads[0] = None
+        optimizers[1].step([g if g is None else cp.asarray(g) for g in grads], max_norm=1.0, zero_grads=True)
+        optimizers[0].step(grads, max_norm=1.0, zero_grads=True)
+    return all(a.tobytes() == b.get().tobytes() for a, b in zip(host, device, strict=True))
+
+
 def main() -> int:
     """One line for each call that is refused or wrong, then their numbers."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpu_small")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     end = time.monotonic() + parser.parse_args().seconds
     right, refused, wrong, left = 0, 0, 0, 0
+    for name in OPTIMIZERS:
+        if steps_agree(name):
+            right += 1
+        else:
+            wrong += 1
+            print(f"WRONG {name}: other bits than the CPU's", flush=True)
     for row in rows():
         if time.monotonic() > end:
             left += 1

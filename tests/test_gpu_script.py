@@ -51,7 +51,7 @@ def run(folder: Path, *, fails: str = "nothing", hangs: str = "nothing", **envir
 def test_all_is_well(tmp_path: Path) -> None:
     status, end, calls = run(tmp_path)
     assert status == 0
-    assert end.count(": ok") == 8
+    assert end.count(": ok") == 9
     assert "DLK_ONLY_TARGETS=avx2" in calls
     assert [line.split()[2] for line in calls.splitlines() if line.startswith("compute-sanitizer")] == [
         "memcheck", "racecheck", "synccheck", "initcheck",
