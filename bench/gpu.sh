@@ -65,7 +65,8 @@ run_all() {
   step "what was built" 60 "$python" -m dlkernels info
   if wanted tests; then  # warnings of other libraries' imports are none of ours here
     step "tests on the device" 200 "$python" -m pytest -q --maxfail=25 -W default -m gpu -p no:cacheprovider \
-      --durations=10 tests/test_gpu.py tests/test_device.py tests/test_optimizer_device.py
+      --durations=10 tests/test_gpu.py tests/test_device.py tests/test_device_fused.py tests/test_optimizer_device.py \
+      tests/test_bench_device.py
   fi
   if wanted benchmark; then  # every library that is here; rows are written as they come
     step "benchmark" 170 "$python" -m dlkernels bench --device cuda --minutes 2 --json "$out/gpu.json" --html "$out/gpu.html"

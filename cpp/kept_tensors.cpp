@@ -10,7 +10,8 @@ void done(const char* what, int error) { check::device_status(what, error); }
 
 }  // namespace
 
-KeptTensors::KeptTensors(const UpdateCall& call, const std::vector<UpdateTensor>& tensors) : call_(call) {
+KeptTensors::KeptTensors(const UpdateCall& call, const std::vector<UpdateTensor>& tensors, bool sums)
+    : call_(call), with_sums_(sums) {
   const Entry<UpdateArgs>& entry = target_for(Device::cuda).update->entry[call.index];
   states_ = entry.ins;
   sums_ = entry.outs;
@@ -28,6 +29,10 @@ KeptTensors::KeptTensors(const UpdateCall& call, const std::vector<UpdateTensor>
     first_unit_.resize(chunk_.size(), before);
     units_.resize(chunk_.size(), table_.units - before);
     if (from < chunk_.size()) table_.blocks = blocks_of(t.first + t.n);
+  }
+  for (std::size_t k = kGradientsPerLaunch; k < chunk_.size(); ++k) {
+    const Chunk& first = chunk_[k - kGradientsPerLaunch];
+    crowded_ = crowded_ || (first.first + first.n - 1) / kBlock == chunk_[k].first / kBlock;
   }
   const bool master = call.precision >= Precision::master;
   grad_.resize(chunk_.size());

@@ -9,11 +9,11 @@ namespace dlk {
 
 class KeptTensors {
  public:
-  // Cuts the tensors into chunks. The call says how they are stored; sums: of the rule.
-  KeptTensors(const UpdateCall& call, const std::vector<UpdateTensor>& tensors);
+  // Cuts the tensors into chunks. The call says how they are stored. sums: there is room for two of each unit.
+  KeptTensors(const UpdateCall& call, const std::vector<UpdateTensor>& tensors, bool sums);
 
-  // Memory of the device that the table takes, and the sums of units if the rule has any.
-  std::int64_t bytes() const { return table_bytes(table_) + 8 * kMaxSums * table_.units; }
+  // Memory of the device that the table takes, and the sums.
+  std::int64_t bytes() const { return table_bytes(table_) + 8 + (with_sums_ ? 8 * kMaxSums * table_.units : 0); }
   std::int64_t units() const { return table_.units; }
   std::int64_t blocks() const { return table_.blocks; }
   std::int64_t chunks() const { return table_.chunks; }
@@ -23,6 +23,8 @@ class KeptTensors {
   // The gradient of each tensor, null where there is none.
   void bring(const std::vector<void*>& grad);
   bool any() const { return any_; }
+  // Are there more neighbors within one block than a launch can be given the gradients of?
+  bool crowded() const { return crowded_; }
 
   // Queued: the rule of `call`, or another one that keeps the same state. rows: own_rows has one for each chunk.
   void update(UpdateCall call, bool own_rows) const;
@@ -43,7 +45,7 @@ class KeptTensors {
   std::vector<void*> grad_;
   TensorTable table_{};
   int states_ = 0, sums_ = 0;
-  bool scales_ = false, any_ = false;
+  bool scales_ = false, any_ = false, with_sums_ = false, crowded_ = false;
 };
 
 }  // namespace dlk

@@ -56,6 +56,14 @@ void begin_on_device(const char* op, const std::vector<const KeptTensors*>& part
                      double* partial, unsigned* arrived) {
   std::vector<const KeptTensors*> some;
   for (const KeptTensors* part : parts) {
+    if (!a.checks || !part->crowded()) continue;
+    check::fail_value(
+        std::string(op) + ": more than " + std::to_string(kGradientsPerLaunch) +
+        " neighboring parameters have less than " + std::to_string(kBlock) +
+        " elements together, which the norm of a step on a GPU cannot take. Join them in one array, or step "
+        "without max_norm and grad_scale.");
+  }
+  for (const KeptTensors* part : parts) {
     if (part->any() && a.checks) some.push_back(part);
   }
   a.squares = squares;

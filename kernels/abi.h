@@ -159,7 +159,9 @@ constexpr int table_words(int states, int sums, bool scales, bool master) {
   return 4 + states + (scales ? states : 0) + (master ? 1 : 0) + sums;
 }
 constexpr std::int64_t table_bytes(const TensorTable& t) { return 8 * t.stride * t.chunks + 4 * (t.units + t.blocks); }
-struct TableArgs {
+// What a launch may be given of gradients; some room is left for what else it is told.
+constexpr int kGradientsPerLaunch = 2900;
+struct TableArgs {  // makes it
   TensorTable table;
   int states, sums;
   bool scales;

@@ -284,6 +284,11 @@ class Device:
         self.library.dlk_device_questions.restype = ctypes.c_uint64
         return int(self.library.dlk_device_questions())
 
+    def launches_at_event(self) -> int:
+        """Kernels launched before the last event was recorded."""
+        self.library.dlk_device_launches_at_event.restype = ctypes.c_uint64
+        return int(self.library.dlk_device_launches_at_event())
+
     def launches(self) -> int:
         """Kernels launched so far."""
         self.library.dlk_device_launches.restype = ctypes.c_uint64

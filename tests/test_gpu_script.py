@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -78,3 +79,15 @@ def test_the_budget_bounds_all_steps(tmp_path: Path) -> None:
     assert status == 1
     assert "build: not run, no time was left" in log
     assert "pip" not in calls
+
+
+def test_every_file_with_a_test_for_the_device_is_run() -> None:
+    tests = Path(__file__).parent
+    marked = {path.name for path in tests.glob("test_*.py") if re.search(r"[=( ]pytest\.mark\.gpu", path.read_text())}
+    borrowed = {  # the fixture of both devices
+        path.name
+        for path in tests.glob("test_*.py")
+        if re.search(r"^from test_device import .*\bcp\b", path.read_text(), re.MULTILINE)
+    }
+    named = set(re.findall(r"tests/(test_\w+\.py)", SCRIPT.read_text()))
+    assert named == marked | borrowed

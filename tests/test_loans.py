@@ -273,3 +273,18 @@ def test_two_streams_do_not_mix(cp: Any, monkeypatch: pytest.MonkeyPatch) -> Non
         dk.silu(there, out=lent)
     Streams(monkeypatch, cp, 1)  # another name of the legacy one
     assert float(dk.mse_loss(there, lent)) == 0
+
+
+def test_a_scale_that_was_lent_is_kept_until_the_step_has_read_it(cp: Any, device: emulated.Device) -> None:
+    """The caller of a step has no use for it afterwards, and the event stands behind the kernel."""
+    params, grads = [cp.asarray(X)], [cp.asarray(X)]
+    opt = dk.optim.SGD(params, lr=0.5)
+    opt.step(grads, grad_scale=2.0)
+    scale = cp.asarray(np.ones(1, np.float32))
+    lent = dlpack.Producer(np.ones(1, np.float32), data=scale.data.ptr, device_type=dlpack.CUDA)
+    launches = device.launches()
+    with device.behind():
+        opt.step(grads, grad_scale=lent)
+        assert device.events() == 1
+        assert device.launches_at_event() > launches
+    dk.synchronize()

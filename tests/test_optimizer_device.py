@@ -6,6 +6,7 @@ Run on the emulated device everywhere, and on a real one, with CuPy, where there
 from __future__ import annotations
 
 import contextlib
+import weakref
 from typing import Any
 
 import ml_dtypes
@@ -218,6 +219,76 @@ def test_a_loaded_state_keeps_the_rate_where_it_lies(cp: Any, rng: np.random.Gen
         opt.load_state_dict(other.state_dict())
         assert opt.param_groups[0]["lr"] is rate
         assert float(rate.get()) == float(on_host(state_of))
+
+
+def test_a_step_without_memory_can_be_taken_again(cp: Any, rng: np.random.Generator) -> None:  # noqa: F811
+    """Wherever memory runs out in the first step."""
+    if not hasattr(cp.ndarray, "memory"):
+        pytest.skip("the stand-in can be out of memory")
+    pair = Pair(cp, lambda p: optim.LAMB(p, lr=0.1), drawn(rng, "float32"))
+    grads = drawn(rng, "float32")
+    there = [cp.asarray(g) for g in grads]
+    make, calls, refused = cp.empty, 0, 0
+
+    def short(*args: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > refused:
+            raise MemoryError("out of memory")
+        return make(*args, **more)
+
+    while True:
+        calls = 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cp, "empty", short)
+            try:
+                pair.opts[1].step(there, max_norm=1.0)
+                break
+            except MemoryError:
+                refused += 1
+    assert refused > 3
+    pair.opts[0].step(grads, max_norm=1.0)
+    pair.same()
+
+
+def test_a_direction_that_fails_is_no_step(cp: Any, rng: np.random.Generator) -> None:  # noqa: F811
+    def failing(a: Any, b: Any) -> Any:
+        if broken:
+            raise ArithmeticError("no product today")
+        return np.matmul(a, b)
+
+    broken = False
+    there = [cp.asarray(p) for p in drawn(rng, "float32", [(8, 4)])]
+    opt = optim.Muon(there, lr=0.1, matmul=failing)
+    grads = [cp.asarray(g) for g in drawn(rng, "float32", [(8, 4)])]
+    opt.step(grads, max_norm=1.0)
+    before, broken = there[0].get(), True
+    with pytest.raises(ArithmeticError):
+        opt.step(grads, max_norm=1.0)
+    assert before.tobytes() == there[0].get().tobytes()
+    broken = False
+    opt.step(grads)
+    assert opt.state_dict()["state"][0]["step"] == 2.0
+
+
+def test_an_optimizer_goes_with_its_memory(cp: Any, rng: np.random.Generator) -> None:  # noqa: F811
+    """Without the garbage collector, which no array on a device makes run."""
+    opt = optim.SGD([cp.asarray(p) for p in drawn(rng, "float32")], lr=0.1, momentum=0.9)
+    opt.step([cp.asarray(g) for g in drawn(rng, "float32")], max_norm=1.0)
+    steps = weakref.ref(opt._device)
+    del opt
+    assert steps() is None
+
+
+def test_too_many_small_neighbors_are_refused_for_a_norm(cp: Any) -> None:  # noqa: F811
+    raw, other = cp.asarray(np.ones(3000, np.float32)), cp.asarray(np.ones(3000, np.float32))
+    there = [raw[i : i + 1] for i in range(3000)]
+    opt = optim.SGD(there, lr=0.5)
+    grads = [other[i : i + 1] for i in range(3000)]
+    with pytest.raises(ValueError, match="more than 2900 neighboring parameters have less than 4096 elements together"):
+        opt.step(grads, max_norm=1.0)
+    opt.step(grads)
+    assert (raw.get() == 0.5).all()
 
 
 def test_a_copy_goes_on_where_the_optimizer_was(cp: Any, rng: np.random.Generator) -> None:  # noqa: F811

@@ -2,6 +2,7 @@
 // on) lies on the device, where a step that finds an infinite gradient leaves it alone; so a CUDA graph may hold a step.
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <memory>
 
 #include "../check.h"
@@ -68,6 +69,7 @@ class DeviceStep {
     const char* const op = engines_[0]->name().c_str();
     const TensorView& now = engines_[0]->now();
     const OnDevice on_device(op, now);
+    const Scalars until_the_launch(scalars_);
     std::vector<StepRow> row;
     for (const auto& [rule, slot, maximize, options, rate] : rows) {
       StepRow r{};
@@ -147,13 +149,16 @@ class DeviceStep {
     std::int64_t blocks = 0;
     for (std::size_t e = 0; e < engines_.size(); ++e) {
       Table& k = tables_[e];
-      if (k.tensors == nullptr || k.moves != engines_[e]->moves()) {
-        k.tensors = std::make_unique<KeptTensors>(engines_[e]->call(), engines_[e]->tensors());
+      if (k.tensors == nullptr ||
+          k.moves != engines_[e]->moves()) {  // there may be no memory: then nothing has changed
+        auto made = std::make_unique<KeptTensors>(engines_[e]->call(), engines_[e]->tensors(), trust_ >= 0);
+        const std::int64_t table = (made->bytes() + 7) / 8;
+        Result memory;
+        k.own = room(memory, table + (trust_ < 0 ? 0 : kRowNumbers * made->chunks()), op, now) + table;
+        k.memory = std::move(memory);
+        k.tensors = std::move(made);
         k.moves = engines_[e]->moves();
         k.current = false;
-        const std::int64_t table = (k.tensors->bytes() + 7) / 8;
-        auto* const memory = room(k.memory, table + (trust_ < 0 ? 0 : kRowNumbers * k.tensors->chunks()), op, now);
-        k.own = memory + table;
       }
       if (!k.current) k.tensors->write(k.memory.array.view.data, slots_[e], now.queue);
       k.current = true;
@@ -205,12 +210,13 @@ class DeviceStep {
   }
 
   // A number, or where it lies.
-  double scalar(const py::object& value, const char* what, const void*& at, Dtype& dtype) const {
+  double scalar(const py::object& value, const char* what, const void*& at, Dtype& dtype) {
     if (PyFloat_Check(value.ptr()) != 0) return PyFloat_AS_DOUBLE(value.ptr());
     const char* const op = engines_[0]->name().c_str();
-    Array a;
+    scalars_.emplace_back();
+    Array& a = scalars_.back();
     read_array(a, value.ptr(), op, what);
-    check::same_device(op, what, a.view, "params[0]", engines_[0]->parameter());
+    check::same_stream(op, what, a.view, "params[0]", engines_[0]->now());
     if ((a.view.element != Element::f32 && a.view.element != Element::f64) || size_of(a.view) != 1)
       check::fail_value(std::string(op) + ": " + what + " on the device must be one float32 or float64 number.");
     at = a.view.data;
@@ -221,6 +227,16 @@ class DeviceStep {
   std::vector<Engine*> engines_;
   std::vector<std::vector<std::size_t>> members_;
   std::vector<std::vector<int>> slots_;  // of the members
+  // What was lent for a step: given back when the kernel that reads it is queued.
+  struct Scalars {
+    std::deque<Array>& all;
+    explicit Scalars(std::deque<Array>& a) : all(a) {}
+    ~Scalars() { all.clear(); }
+    Scalars(const Scalars&) = delete;
+    Scalars& operator=(const Scalars&) = delete;
+  };
+
+  std::deque<Array> scalars_;
   std::vector<py::object> held_;
   std::vector<Table> tables_;  // of each engine
   Result scratch_;

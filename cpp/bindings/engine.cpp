@@ -239,24 +239,26 @@ void Engine::read_gradient(PyObject* g, std::size_t i, bool written) {
 
 // A parameter whose memory has been replaced (torch: p.data = other) is followed there; one that has changed otherwise is refused.
 void Engine::follow() {
-  bool moved = false;
+  std::vector<std::pair<std::size_t, Array>> moved;  // all are checked before one is taken over
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     if (fixed_[i]) continue;
     const std::size_t at = param_at_[i];
     Array now;
     read_array(now, owners_[at].ptr(), name_.c_str(), what_[at].c_str());
-    TensorView& held = held_[at]->view;
+    const TensorView& held = held_[at]->view;
     if (now.view.data == held.data && size_of(now.view) == tensors_[i].n && !now.view.readonly) continue;
     check::writable(name_.c_str(), what_[at].c_str(), now.view);
     check::same_element(name_.c_str(), what_[at].c_str(), now.view, "the optimizer", held.element);
     check::same_shape(name_.c_str(), what_[at].c_str(), now.view, "what the optimizer was made for", held);
     check::same_device(name_.c_str(), what_[at].c_str(), now.view, "the optimizer", held);
     if (!is_contiguous(now.view)) check::fail_value(name_ + ": " + what_[at] + " must be contiguous.");
-    tensors_[i].param = now.view.data;
-    *held_[at] = std::move(now);
-    moved = true;
+    moved.emplace_back(i, std::move(now));
   }
-  if (!moved) return;
+  if (moved.empty()) return;
+  for (auto& [i, now] : moved) {
+    tensors_[i].param = now.view.data;
+    *held_[param_at_[i]] = std::move(now);
+  }
   ++moves_;
   note_written();
 }

@@ -2,7 +2,9 @@
 #include <cuda_runtime.h>
 
 #include <cstdio>
+#include <map>
 #include <mutex>
+#include <utility>
 
 #include "../abi.h"
 #include "../config.h"
@@ -50,6 +52,20 @@ device current_device() {
   return known[id];
 }
 
+int allow_shared(const void* kernel, int bytes) {
+  static std::mutex lock;
+  static std::map<std::pair<const void*, int>, int>* allowed = nullptr;  // lives as long as the process
+  int id = 0;
+  cudaGetDevice(&id);
+  const std::lock_guard<std::mutex> guard(lock);
+  if (allowed == nullptr) allowed = new std::map<std::pair<const void*, int>, int>;
+  int& most = (*allowed)[{kernel, id}];
+  if (bytes <= most) return 0;
+  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (error == cudaSuccess) most = bytes;
+  return int(error);
+}
+
 int largest_cluster(cluster_memory& known, const device& d, const void* kernel, int most, int threads,
                     int shared_bytes) {
   static std::mutex lock;
@@ -57,7 +73,7 @@ int largest_cluster(cluster_memory& known, const device& d, const void* kernel, 
   const std::lock_guard<std::mutex> guard(lock);
   std::int8_t& size = d.id >= 0 && d.id < kMaxDevices ? known.largest[d.id] : unkept;
   if (size != 0) return size;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+  allow_shared(kernel, shared_bytes);
   for (size = std::int8_t(most); size > 1; size = std::int8_t(size / 2)) {
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3(unsigned(size));

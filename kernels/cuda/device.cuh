@@ -230,7 +230,7 @@ int launch(void (*kernel)(P...), std::int64_t blocks, int threads, extras more, 
   }
   cudaError_t error = cudaSuccess;
   if (more.shared_bytes > kSharedForAll)
-    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, more.shared_bytes);
+    error = static_cast<cudaError_t>(allow_shared(reinterpret_cast<const void*>(kernel), more.shared_bytes));
   if (error == cudaSuccess) error = cudaLaunchKernelEx(&config, kernel, args...);
   cudaGetLastError();  // a failed launch must not be found again by somebody else's call
   if (error != cudaSuccess) {

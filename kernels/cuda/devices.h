@@ -25,6 +25,9 @@ struct cluster_memory {
 // threads and bytes of shared memory: part of a device (MIG) may have no group of multiprocessors with room for more.
 int largest_cluster(cluster_memory& known, const device& d, const void* kernel, int most, int threads,
                     int shared_bytes);
+// Lets a kernel's thread blocks have so much shared memory, on the current device. What it has been allowed stays, whatever other threads ask
+// for: the driver keeps one number for all. Returns the device's error code.
+int allow_shared(const void* kernel, int bytes);
 inline cudaLaunchAttribute cluster_of(int blocks) {
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeClusterDimension;

@@ -66,9 +66,6 @@ inline table_view view_of(const TensorTable* t) {
   return {static_cast<std::uint64_t*>(t->memory), t->stride, t->chunks, t->units, t->blocks, t->master_at};
 }
 
-// What a launch may be given of gradients; some room is left for what else it is told.
-constexpr int kGradientsPerLaunch = 2900;
-
 struct table_batch {
   static constexpr int room = (kArgumentBytes - 80) / 8;
   table_view table;

@@ -72,6 +72,9 @@ class LAMB(_OwnRates):
 
     def _build(self) -> None:
         super()._build()
+        self._second: list[Any] = []
+        if self._on_device:
+            return
         firsts = [0]
         for p in self._params:
             firsts.append(firsts[-1] + math.prod(p.shape))
@@ -134,10 +137,13 @@ class LARS(_OwnRates):
 
     def _run(self, grads: list[Any], factor: float, zero_grads: bool) -> None:
         del grads  # the engines have them
+        work = []  # all of it is known before anything is written
         for engine, members in self._engines:
             rows, values = self._full_rows(members, factor)
             each = core.trusted_rows(core.step_rule("lars"), rows, values, *engine.squares_of_each())
-            engine.step(list(range(len(members))), _first(each, 7), zero_grads, self.storage["seed"], self._updates)
+            work.append((engine, list(range(len(members))), _first(each, 7)))
+        for engine, rows, values in work:
+            engine.step(rows, values, zero_grads, self.storage["seed"], self._updates)
 
 
 def _first(rows: list[float], count: int) -> list[float]:

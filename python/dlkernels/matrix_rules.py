@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -32,6 +32,18 @@ class _DirectedSteps(DeviceSteps):
 
     directed = True
     optimizer: _Directed
+
+    def step(self, grads: list[Any], max_norm: Any, grad_scale: Any, zero_grads: bool) -> Any:
+        """A direction may be refused, by the `matmul` given or for want of memory: then nothing has been counted."""
+        with on_stream_of(self.control):
+            counted = [(cupy_view(x), cupy_view(x).copy()) for x in (self.record, self.control)]
+        try:
+            return super().step(grads, max_norm, grad_scale, zero_grads)
+        except BaseException:
+            with on_stream_of(self.control):
+                for now, before in counted:
+                    now[...] = before
+            raise
 
     def _finish(self, grads: list[Any], zero_grads: bool) -> None:
         optimizer = self.optimizer
@@ -74,6 +86,7 @@ class _Directed(Optimizer):
     """Computes new state and direction of each tensor, then writes both."""
 
     device_steps = _DirectedSteps
+    step_rule: ClassVar[str]
 
     def __init__(self, params: Params, options: Mapping[str, Any]) -> None:
         super().__init__(params, options, Storage())
@@ -90,7 +103,7 @@ class _Directed(Optimizer):
 
     def _step_rule(self, group: Mapping[str, Any]) -> str:
         del group
-        return self.name.strip("_").lower()  # also of optim.functional
+        return self.step_rule
 
     def _keys(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         del group
@@ -152,6 +165,8 @@ class Adafactor(_Directed):
 
     Source: Shazeer & Stern (2018), arXiv:1804.04235.
     """
+
+    step_rule = "adafactor"
 
     def __init__(
         self, params: Params, lr: LearningRate = 1e-2, beta2_decay: float = -0.8,
@@ -219,6 +234,8 @@ class Muon(_Directed):
 
     Source: Jordan et al. (2024).
     """
+
+    step_rule = "muon"
 
     def __init__(
         self, params: Params, lr: LearningRate = 1e-3, weight_decay: float = 0.1, momentum: float = 0.95,

@@ -7,12 +7,13 @@ numbers of the step. A slot is split, once, when some of them get no gradient.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._arrays import device_array, empty, on_gpu, to_host
+from ._arrays import device_array, empty, on_gpu, on_stream_of, to_host
 from ._op import core
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ CARRIED = 2  # numbers that a rule may hand from step to step
 
 class DeviceStepInfo:
     """What a step on a GPU found out. `report` lies there: the norm of all gradients, and 1 if the step was skipped, else 0. Reading
-    grad_norm or skipped, or unpacking both, waits for the step.
+    grad_norm or skipped, or unpacking both, waits for the step: on the stream that is current then, which is to be the step's. In a CUDA
+    graph it is the report of the last replay.
     """
 
     def __init__(self, report: Any) -> None:
         self.report = report
-        self._found: tuple[float, bool] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._read())
@@ -39,10 +40,8 @@ class DeviceStepInfo:
         return f"DeviceStepInfo(report={self.report!r})"
 
     def _read(self) -> tuple[float, bool]:
-        if self._found is None:
-            norm, skipped = to_host(self.report)
-            self._found = float(norm), bool(skipped)
-        return self._found
+        norm, skipped = to_host(self.report)
+        return float(norm), bool(skipped)
 
     @property
     def grad_norm(self) -> float:
@@ -61,7 +60,7 @@ class DeviceSteps:
     directed = False  # the direction of a step is computed by the array library
 
     def __init__(self, optimizer: Optimizer) -> None:
-        self.optimizer = optimizer
+        self.optimizer: Optimizer = weakref.proxy(optimizer)  # whose member this is: it goes when the optimizer does
         params, groups = optimizer._params, optimizer.param_groups
         self.group_of = [g for g, group in enumerate(groups) for _ in group["params"]]
         self.rules = [core.step_rule(optimizer._step_rule(group)) for group in groups]
@@ -89,28 +88,30 @@ class DeviceSteps:
             self.directed,
         )  # fmt: skip
         self.pattern = b"\1" * len(params)
-        self._assigned()
+        self._assigned(moved=True)
 
-    def _assigned(self) -> None:
-        self.steps.assign(self.slot_of)
+    def _assigned(self, moved: bool) -> None:
+        if moved:
+            self.steps.assign(self.slot_of)
         self.active = sorted({slot for slot, there in zip(self.slot_of, self.pattern, strict=True) if there})
 
     def _split(self, pattern: bytes) -> None:
         """Slots of which only some parameters have a gradient now: those move to a slot of their own, which begins as a copy."""
-        some: dict[int, list[int]] = {}
+        before, some = list(self.slot_of), dict[int, list[int]]()
         for i, slot in enumerate(self.slot_of):
             some.setdefault(slot, []).append(i)
         for slot, members in some.items():
             moving = [i for i in members if pattern[i]]
             if 0 < len(moving) < len(members):
                 new = len(self.begun)
-                self.record[new] = self.record[slot]
+                with on_stream_of(self.record):
+                    self.record[new] = self.record[slot]
                 self.begun.append(self.begun[slot])
                 self.group_of_slot.append(self.group_of_slot[slot])
                 for i in moving:
                     self.slot_of[i] = new
         self.pattern = pattern
-        self._assigned()
+        self._assigned(self.slot_of != before)
 
     def _row(self, slot: int) -> tuple[Any, ...]:
         optimizer, group = self.optimizer, self.optimizer.param_groups[self.group_of_slot[slot]]

@@ -78,11 +78,11 @@ def load(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
     optimizer._numbers, optimizer._states, optimizer._updates = numbers, states, updates
     try:
         optimizer._build()
+        for rate, scalar in on_device:  # the scalar that steps and graphs read goes on being the one
+            copy_into(scalar, np.asarray(rate, dtype=str(scalar.dtype).removeprefix("torch.")))
     except BaseException:
         optimizer.__dict__.update(before)
         raise
-    for rate, scalar in on_device:  # the scalar that steps and graphs read goes on being the one
-        copy_into(scalar, np.asarray(rate, dtype=str(scalar.dtype).removeprefix("torch.")))
 
 
 def _updates(optimizer: Optimizer, theirs: Mapping[str, Any] | None) -> int:

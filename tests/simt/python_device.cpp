@@ -41,6 +41,7 @@ void* dlk_device_memory(std::size_t* bytes) {
 void dlk_device_gate(bool open) { gate(open); }
 const void* dlk_device_target() { return &dlk::simt::target; }
 std::uint64_t dlk_device_launches() { return simt::counts.launches; }
+std::uint64_t dlk_device_launches_at_event() { return simt::device.launches_at_event; }
 void dlk_device_idle(bool idle) { simt::device.idle = idle; }
 void dlk_device_fails(int code) { simt::device.fails = code; }
 void dlk_device_behind(bool yes) { simt::device.behind = yes; }

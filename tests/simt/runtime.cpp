@@ -67,6 +67,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
+  simt::device.launches_at_event = simt::counts.launches;
   return simt::device.captured ? cudaErrorInvalidValue : cudaSuccess;  // it would become part of the graph
 }
 cudaError_t cudaEventQuery(cudaEvent_t) { return simt::device.behind ? cudaErrorNotReady : cudaSuccess; }

@@ -8,8 +8,9 @@ namespace simt {
 
 struct Device {
   int cc = 90, sms = 3, shared_bytes = 227 * 1024;
-  int cluster = 8;         // thread blocks of the largest cluster that there is room for
-  int fails = 0;           // the next launch fails with this error code
+  int cluster = 8;                      // thread blocks of the largest cluster that there is room for
+  int fails = 0;                        // the next launch fails with this error code
+  std::uint64_t launches_at_event = 0;  // launches before the last event was recorded
   bool idle = false;       // launches are counted, and nothing runs: what does the host's part of a call cost?
   bool backwards = false;  // threads of a block run in descending order
   bool watch = false;      // look for races, uninitialized shared memory and misaligned packets (slow)
