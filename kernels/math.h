@@ -29,3 +29,4 @@
 #include "math/softplus.h"
 #include "math/swish.h"
 #include "math/tanhshrink.h"
+#include "math/value_and_slope.h"

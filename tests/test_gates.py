@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import cases
+import ml_dtypes
+import mpmath
 import numerics
 import numpy as np
 import pytest
+import test_values
 from numerics import DTYPES, EXTENDED
 
 import dlkernels as dk
@@ -71,6 +74,69 @@ def test_within_the_bound(name: str, dtype: str, target: str, rng: np.random.Gen
     numerics.assert_within(dvalue, dy.astype(wide) * act, bound, dtype, x=gate, hint=f"{name} dvalue")
     exact = dy.astype(wide) * value.astype(wide) * slope
     numerics.assert_within(dgate, exact, bound, dtype, x=gate, hint=f"{name} dgate")
+
+
+ROOTS = {"swiglu": -1.2784645427610738, "geglu": -0.7517915246935645, "geglu_tanh": -0.7524614220710163}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ROOTS)
+def test_gradient_keeps_its_digits_next_to_its_root(name: str, dtype: str, target: str) -> None:
+    """At the number nearest to the root of act', at its neighbors, and on both sides of where another formula begins."""
+    op, options = GATES[name]
+    case, root = kernel_case(name), np.array(ROOTS[name]).astype(dtype)
+    steps = np.arange(-20, 21) * np.spacing(root)
+    away = np.append(2.0 ** -np.arange(1.0, 22.0), [0.1875, 0.1874, 0.1876, 0.1249, 0.1251])
+    gate = np.concatenate([root + steps, root + away, root - away]).astype(dtype)
+    dy, value = np.resize([1.0, -1.9999, 1.4142, 3e30], gate.size), np.resize([1.0, 1.3333, -1.7321], gate.size)
+    dy, value = dy.astype(dtype), value.astype(dtype)
+
+    def exact(v: Any) -> Any:
+        slope = test_values.MP_SLOPE.get(case.kernel)
+        params = case.rounded_params(dtype)
+        return slope(v, **params) if slope else mpmath.diff(lambda t: test_values.MP[case.kernel](t, **params), v)
+
+    slope = test_values.from_mpmath(exact, gate, {})
+    wanted = dy.astype(EXTENDED) * value.astype(EXTENDED) * slope
+    dgate, _ = op.backward(dy, gate, value, **options)
+    numerics.assert_within(dgate, wanted, numerics.bound(op.backward.ulp, dtype), dtype, x=gate, hint=name)
+    assert (np.sign(dgate) == np.sign(wanted)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@each_gate
+def test_gradients_are_those_of_the_activation(name: str, dtype: str, target: str) -> None:
+    """Where they are no ordinary numbers, exactly: zeros and their signs, infinities, NaN. Elsewhere the two agree within both bounds."""
+    op, options = GATES[name]
+    act, act_options = kernel_case(name).op, {} if name not in {"geglu", "geglu_tanh"} else options
+    gates = np.concatenate([numerics.specials(dtype), np.array([*ROOTS.values(), -20, 20, 90, -90, -104.5, -200, 300])])
+    factors = numerics.specials(dtype)
+    gate, dy = (a.ravel() for a in np.meshgrid(gates.astype(numerics.DTYPES[dtype]), factors))
+    value = np.ones_like(gate)
+    arrays = (gate, value) if op.gate_is_first else (value, gate)
+    with np.errstate(all="ignore"):
+        gradients = op.backward(dy, *arrays, **options)
+        dgate, dvalue = gradients if op.gate_is_first else gradients[::-1]
+        wanted = act.backward(dy, gate, **act_options), dy * act(gate, **act_options)
+        for got, want, hint in zip((dgate, dvalue), wanted, ("dgate", "dvalue"), strict=True):
+            ordinary = np.isfinite(want) & (want != 0)
+            numerics.assert_same_bits(got[~ordinary], want[~ordinary], f"{name} {hint}")
+            assert (np.signbit(got) == np.signbit(want))[ordinary].all()
+            normal = ordinary & (np.abs(want) > 2 * float(ml_dtypes.finfo(dtype).tiny))
+            error = numerics.ulp_error(got[normal], want[normal].astype(EXTENDED), dtype)
+            assert error.max() <= 2 * numerics.bound(op.backward.ulp, dtype), (name, hint)
+
+
+@pytest.mark.parametrize("name", ["geglu", "geglu_tanh", "swiglu"])
+def test_gradient_of_the_value_is_a_product_with_the_activation(name: str, target: str) -> None:
+    """From float32 numbers of every size: the activation that the backward pass computes beside its slope has the bits of the op."""
+    op, options = GATES[name]
+    rng = np.random.default_rng(8)
+    gate = np.append(numerics.stratified("float32", 60_000, rng), numerics.specials("float32"))
+    dy, value = (numerics.rounded(rng.normal(0, 2.5, gate.size), "float32") for _ in range(2))
+    with np.errstate(all="ignore"):
+        wanted = dy * kernel_case(name).op(gate, **({} if name == "swiglu" else options))
+        numerics.assert_same_bits(op.backward(dy, gate, value, **options)[1], wanted, name)
 
 
 @each_dtype

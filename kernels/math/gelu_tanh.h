@@ -29,6 +29,13 @@ DLK_FN pair<V> gelu_tanh_argument(V z) {
                          pick<V>(0x1.49b16ap-29f, -0x1.6c843a29d1c7p-61));
 }
 
+// z w', of three times that b
+template <class V>
+DLK_FN pair<V> gelu_tanh_slope_argument(V z) {
+  return gelu_tanh_cubic(z, pick<V>(0x1.b6676cp-3f, 0x1.b6676bf7450fp-3),
+                         pick<V>(-0x1.175e2p-32f, 0x1.bba7351828aabp-57));
+}
+
 template <class V>
 DLK_FN V gelu_tanh(V x) {
   const V z = gelu_tanh_magnitude(x);
@@ -57,8 +64,7 @@ DLK_FN V gelu_tanh_grad(V x) {
                     -0x1.74ae3e10adc05p-15});
   }
   const pair<V> near = product(d, exact_sum(c0, fma(d.hi, c, c0_lo)));
-  const pair<V> zw =
-      gelu_tanh_cubic(z, pick<V>(0x1.b6676cp-3f, 0x1.b6676bf7450fp-3), pick<V>(-0x1.175e2p-32f, 0x1.bba7351828aabp-57));
+  const pair<V> zw = gelu_tanh_slope_argument(z);
   const pair<V> u = exact_sum(V(1.0f), -zw.hi), far = exact_sum(u.hi, e.whole.hi);
   const auto close = abs(from_root) < V(0.125f);
   const pair<V> n = {select(close, near.hi, far.hi), select(close, near.lo, far.lo + ((u.lo - zw.lo) + e.whole.lo))};

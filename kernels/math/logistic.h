@@ -26,13 +26,18 @@ DLK_FN logistic_parts<V> minus_logistic(const reduced<V>& e) {
 // With e^-x / guard = s (1 + p) the sum guard + s (1 + p) stays inside the format for every x in [-110, 40]; r is its
 // rounded reciprocal and error the residual r (guard + s + s p) - 1, whose first difference r s - 1 is exact for x < 0
 // and harmless otherwise.
+// 1 minus it is rs (1 + p) (1 - error).
+template <class V>
+struct short_logistic_parts {
+  V r, error, rs, p;
+};
 template <int Guard, class V>
-DLK_FN pair<V> short_logistic(V x) {
+DLK_FN short_logistic_parts<V> short_logistic(V x) {
   static_assert(is_f32<V>, "float64 goes through minus_logistic");
   constexpr float guard = 1.0f / float(std::uint64_t(1) << Guard);
   const short_exp<V> e = reduce_short<-1>(x, ieee_of<V>::bias - Guard);
   const V s = power_of_two<V>(e.k), r = V(1.0f) / fma(s, e.p, s + V(guard)), rs = r * s;
-  return {r, fma(rs, e.p, fma(r, V(guard), rs - V(1.0f)))};
+  return {r, fma(rs, e.p, fma(r, V(guard), rs - V(1.0f))), rs, e.p};
 }
 
 // From the reduced |x|, which may have more digits than x: q = 1 / (1 + e^|x|) on the left, 1 - q on the right, rounded once.
@@ -47,8 +52,8 @@ DLK_FN V sigmoid(V x, const reduced<V>& e) {
 template <class V>
 DLK_FN V sigmoid(V x) {
   if constexpr (is_f32<V>) {
-    const pair<V> q = short_logistic<63>(min(V(40.0f), max(V(-104.0f), x)));
-    return fma(-q.hi, q.lo, q.hi) * V(0x1p-63f);
+    const short_logistic_parts<V> q = short_logistic<63>(min(V(40.0f), max(V(-104.0f), x)));
+    return fma(-q.r, q.error, q.r) * V(0x1p-63f);
   } else {
     return sigmoid(x, reduce<-1>(magnitude(x), guard_offset<V>));
   }
@@ -65,10 +70,10 @@ template <class V>
 DLK_FN V silu(V x) {
   if constexpr (is_f32<V>) {
     const V c = max(V(-110.0f), x);
-    const pair<V> q = short_logistic<32>(min(V(40.0f), c));
+    const short_logistic_parts<V> q = short_logistic<32>(min(V(40.0f), c));
     // c (r - r error), with the rounding error of c r; written as a difference because that keeps the sign of a zero.
-    const V y = c * q.hi;
-    return select(x > V(40.0f), x, (y - fma(y, q.lo, fma(-c, q.hi, y))) * V(0x1p-32f));
+    const V y = c * q.r;
+    return select(x > V(40.0f), x, (y - fma(y, q.error, fma(-c, q.r, y))) * V(0x1p-32f));
   } else {
     const V z = magnitude(x);
     return gate(x, z, reduce<-1>(z, guard_offset<V>));

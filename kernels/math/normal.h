@@ -19,21 +19,35 @@ DLK_FN V normal_magnitude(V x) {
   return min(pick<V>(14.6f, 38.8), abs(x));
 }
 
+// d = z + c in two parts, r = -1 / d and t = 1 - 2 c / d: what the fraction below is made of.
+template <class V>
+struct tail_argument {
+  pair<V> d;
+  V r, t;
+};
+template <class V>
+DLK_FN tail_argument<V> tail_argument_of(V z) {
+  const V c = pick<V>(1.5703125f, 3.40625), c2 = V(2.0f) * c;
+  const pair<V> d = exact_sum(c, z);
+  const V r = V(-1.0f) / d.hi, t = fma(c2, r, V(1.0f));
+  if constexpr (is_f32<V>) {
+    return {d, r, t};
+  } else {  // S is steeper for this larger c: t needs the digits that r lost
+    return {d, r, fma(c2, r * fma(r, d.lo, fma(r, d.hi, V(1.0))), t)};
+  }
+}
+
 // R(z) = S(t) / (z + c), t = 1 - 2 c / (z + c), S a polynomial whose last two steps are Horner's. c has few bits, and
 // is chosen so that S(0) rounds well. Relative error float32 2^-26.1 for z <= 14.65 (Sollya fpminimax), float64 2^-58.6
 // for z <= 38.85 (least squares on Chebyshev nodes, coefficients rounded one after another).
 template <class V>
-DLK_FN scaled<V> minus_normal_tail(uint_t<V> k, V p, V z) {
-  const V c = pick<V>(1.5703125f, 3.40625), c2 = V(2.0f) * c;
-  const pair<V> d = exact_sum(c, z);
-  const V r = V(-1.0f) / d.hi;
-  V t = fma(c2, r, V(1.0f)), rest;
+DLK_FN scaled<V> minus_normal_tail(uint_t<V> k, V p, const tail_argument<V>& at) {
+  const V t = at.t;
+  V rest;
   if constexpr (is_f32<V>) {
     rest = poly(t, {-0x1.87fe88p-5f, 0x1.822c84p-6f, 0x1.0da9d2p-6f, 0x1.b9cd96p-10f, -0x1.b4fcp-9f, -0x1.3c48cp-9f,
                     -0x1.d14688p-12f, 0x1.ea8c02p-12f, 0x1.6b751ap-12f, 0x1.283d7cp-14f});
   } else {
-    t = fma(c2, r * fma(r, d.lo, fma(r, d.hi, V(1.0))),
-            t);  // S is steeper for this larger c: t needs the digits that r lost
     rest = poly(t, {0x1.33ae5ce2518f5p-2,   -0x1.a5038ca8167ep-4,   0x1.61d400b17bc44p-7,   0x1.efe1bc119912ep-8,
                     -0x1.49ec927fe5b9p-9,   -0x1.8c897b8435ca5p-11, 0x1.9bc6daea82a4bp-12,  0x1.0d2fc077ebdbcp-13,
                     -0x1.e2e4dcf53aefdp-15, -0x1.f71913f9945ffp-16, 0x1.a06278f6eea69p-18,  0x1.e560c9837360ep-18,
@@ -45,7 +59,7 @@ DLK_FN scaled<V> minus_normal_tail(uint_t<V> k, V p, V z) {
   const pair<V> s = exact_fma(t, fma(t, rest, pick<V>(-0x1.bb5a98p-3f, -0x1.1cc8c70e0a6b8p-1)),
                               pick<V>(0x1.40f64p-1f, 0x1.7bdfc4c717fb5p-1));
   const pair<V> n = exact_fma(s.hi, p, s.hi);
-  const pair<V> q = minus_quotient(pair<V>{n.hi, n.lo + fma(s.lo, p, s.lo)}, d, r);
+  const pair<V> q = minus_quotient(pair<V>{n.hi, n.lo + fma(s.lo, p, s.lo)}, at.d, at.r);
   return {power_of_two<V>(k), q.hi, q.lo};
 }
 
@@ -53,10 +67,10 @@ template <class V>  // Phi(-z) from the exponent -z^2/2
 DLK_FN scaled<V> minus_normal_tail(pair<V> exponent, V z) {
   if constexpr (is_f32<V>) {
     const short_exp<V> e = reduce_short(exponent, guard_offset<V>);
-    return minus_normal_tail(e.k, e.p, z);
+    return minus_normal_tail(e.k, e.p, tail_argument_of(z));
   } else {
     const reduced<V> e = reduce(exponent, guard_offset<V>);
-    return minus_normal_tail(e.k, e.hi + expm1_rest(e), z);
+    return minus_normal_tail(e.k, e.hi + expm1_rest(e), tail_argument_of(z));
   }
 }
 

@@ -1,5 +1,6 @@
 // The smooth elementwise activations: the value, the gradient from the input x and, where the output is enough, from the output y.
 // `brief` is the value once more, of fewer operations: the same bits where eight significant ones are kept (math/brief.h).
+// `both` is value and slope from one exponential, for float32, where a pass asks for the two (math/value_and_slope.h).
 // And the lists of all activations.
 #pragma once
 #include "../math.h"
@@ -26,6 +27,10 @@ struct sigmoid : params<0> {
   template <class V>
   DLK_FN V grad(V dy, V x) const {
     return dy * math::sigmoid_grad(x);
+  }
+  template <class V>
+  DLK_FN math::value_and_slope<V> both(V x) const {
+    return math::sigmoid_and_slope(x);
   }
   template <class V>
   DLK_FN V grad_y(V dy, V y) const {
@@ -73,6 +78,10 @@ struct silu : params<0> {
   DLK_FN V grad(V dy, V x) const {
     return dy * math::silu_grad(x);
   }
+  template <class V>
+  DLK_FN math::value_and_slope<V> both(V x) const {
+    return math::silu_and_slope(x);
+  }
 };
 
 // x Phi(x), Phi the normal distribution function.   Hendrycks & Gimpel 2016, arXiv:1606.08415
@@ -92,6 +101,10 @@ struct gelu : params<0> {
   DLK_FN V grad(V dy, V x) const {
     return dy * math::gelu_grad(x);
   }
+  template <class V>
+  DLK_FN math::value_and_slope<V> both(V x) const {
+    return math::gelu_and_slope(x);
+  }
 };
 
 // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), the same paper's approximation
@@ -110,6 +123,10 @@ struct gelu_tanh : params<0> {
   template <class V>
   DLK_FN V grad(V dy, V x) const {
     return dy * math::gelu_tanh_grad(x);
+  }
+  template <class V>
+  DLK_FN math::value_and_slope<V> both(V x) const {
+    return math::gelu_tanh_and_slope(x);
   }
 };
 

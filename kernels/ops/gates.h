@@ -50,8 +50,14 @@ struct gated_grad : params<0>, takes<3, 2> {
   template <class V>
   DLK_FN void operator()(const V* in, V* out) const {
     const typename Gate::act act(nullptr);
-    out[0] = act.grad(in[0] * in[2], in[1]);
-    out[1] = in[0] * act(in[1]);
+    if constexpr (is_f32<V> && has_both<typename Gate::act>(0)) {
+      const math::value_and_slope<V> of = act.both(in[1]);
+      out[0] = math::times_slope(in[0] * in[2], of.slope);
+      out[1] = in[0] * of.value;
+    } else {
+      out[0] = act.grad(in[0] * in[2], in[1]);
+      out[1] = in[0] * act(in[1]);
+    }
   }
 };
 

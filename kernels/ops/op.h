@@ -114,6 +114,16 @@ struct brief_of<pass::value<Op>, true> {
 template <class F>
 using brief = typename brief_of<F, has_brief<F>(0)>::type;
 
+// Has an op value and slope together?
+template <class Op>
+constexpr auto has_both(int) -> decltype(&Op::template both<float>, true) {
+  return true;
+}
+template <class Op>
+constexpr bool has_both(...) {
+  return false;
+}
+
 // Does it give the same bits for these hyper-parameters? An op says `brief_holds` if not for all.
 template <class F>
 DLK_FN auto brief_holds(const double* p, int) -> decltype(F::brief_holds(p)) {
