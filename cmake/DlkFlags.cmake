@@ -10,6 +10,10 @@ foreach(_flags "$ENV{CXXFLAGS}" "${CMAKE_CXX_FLAGS}" "$ENV{CUDAFLAGS}" "${CMAKE_
   endif()
 endforeach()
 
+# Host code has no loops over elements: what -O3 would unroll there is weight in the wheel and no speed.
+add_library(dlk_host INTERFACE)
+target_compile_options(dlk_host INTERFACE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-O2>)
+
 add_library(dlk_warnings INTERFACE)
 target_compile_options(dlk_warnings INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wdouble-promotion -Wundef>)
