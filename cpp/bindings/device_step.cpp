@@ -149,8 +149,8 @@ class DeviceStep {
     std::int64_t blocks = 0;
     for (std::size_t e = 0; e < engines_.size(); ++e) {
       Table& k = tables_[e];
-      if (k.tensors == nullptr ||
-          k.moves != engines_[e]->moves()) {  // there may be no memory: then nothing has changed
+      if (k.tensors == nullptr || k.moves != engines_[e]->moves()) {
+        // There may be no memory: then nothing has changed.
         auto made = std::make_unique<KeptTensors>(engines_[e]->call(), engines_[e]->tensors(), trust_ >= 0);
         const std::int64_t table = (made->bytes() + 7) / 8;
         Result memory;
