@@ -114,6 +114,13 @@ DLK_DEVICE void store_packet(T* p, const packet<T, P>& x) {
   for (int w = 0; w < words; ++w) reinterpret_cast<W*>(p)[w] = raw[w];
 }
 
+// A pointer to the device's memory that was read from memory: the compiler takes those of kernel arguments for such, others for any kind.
+template <class T>
+DLK_DEVICE T* in_global(T* p) {
+  __builtin_assume(__isGlobal(p));
+  return p;
+}
+
 DLK_FN bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
 
 // Elements of a T array before its first 16-byte boundary.

@@ -93,9 +93,9 @@ DLK_DEVICE double block_magnitude(const magnitude_batch& b, std::int64_t block) 
       if (first >= end) continue;
       S x[kEight];
       if (first == 0) {
-        read_eight(x, run.x, b.dtype, mine - run.begin, end);
+        read_eight(x, in_global(run.x), b.dtype, mine - run.begin, end);
       } else {
-        read_some(x, at_element(run.x, b.dtype, mine - run.begin), b.dtype, first, end);
+        read_some(x, at_element(in_global(run.x), b.dtype, mine - run.begin), b.dtype, first, end);
       }
 #pragma unroll
       for (int e = 0; e < kEight; ++e) lane[e] = with<how>(lane[e], double(x[e]));

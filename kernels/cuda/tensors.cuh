@@ -20,7 +20,7 @@ struct update_tensor {
   int states, stride;
   bool scales, master;
 
-  DLK_DEVICE void* at(int k) const { return reinterpret_cast<void*>(word[k]); }
+  DLK_DEVICE void* at(int k) const { return in_global(reinterpret_cast<void*>(word[k])); }
   DLK_DEVICE void* param() const { return at(0); }
   DLK_DEVICE void* state(int k) const { return at(1 + k); }
   DLK_DEVICE float* scale(int k) const { return static_cast<float*>(at(1 + states + k)); }

@@ -194,7 +194,7 @@ __global__ void __launch_bounds__(kMapThreads, stored || sizeof(S) == 8 ? 1 : 2)
   const update_thread<Op, S, stored> thread{
       b,
       place.t,
-      place.grad,
+      in_global(place.grad),
       Op(row + 1),
       S(row[0]),
       place.t.first(),

@@ -17,6 +17,9 @@
 
 #define CUDART_VERSION 13000
 
+#define __builtin_assume(condition) static_cast<void>(condition)
+inline bool __isGlobal(const void*) { return true; }
+
 struct uint3 {
   unsigned x, y, z;
 };
